@@ -1,0 +1,179 @@
+# lkvm: one non-recursive Makefile.
+#
+#   make            build/lkvm
+#   make demo       boot Debian's kernel and a small disk (installs what lacks)
+#   make check      all tests; one line of counts at the end
+#   make install    DESTDIR and PREFIX as usual
+#
+# Variants build beside each other: CC=clang, SAN=1 (address, undefined),
+# SAN=thread. V=1 shows commands.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINDIR = $(PREFIX)/bin
+MANDIR = $(PREFIX)/share/man
+
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+
+VARIANT :=
+ifneq ($(findstring clang,$(notdir $(CC))),)
+VARIANT := $(VARIANT)-clang
+endif
+ifeq ($(SAN),1)
+VARIANT := $(VARIANT)-san
+SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+else ifneq ($(SAN),)
+VARIANT := $(VARIANT)-$(SAN)
+SAN_FLAGS := -fsanitize=$(SAN)
+endif
+
+# Objects and binaries of this variant; guest images are common to all.
+O := build$(if $(VARIANT),/$(patsubst -%,%,$(VARIANT)))
+export LKVM := $(CURDIR)/$(O)/lkvm
+
+VERSION := 0.1
+
+WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
+	-Wmissing-prototypes -Wpointer-arith -Wformat=2 -Werror
+# A sanitizer wants its own view of memory: no fortified copies then.
+HARDEN := -fstack-protector-strong -fPIE \
+	$(if $(SAN_FLAGS),,-D_FORTIFY_SOURCE=2)
+CFLAGS ?= -O2 -g
+BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
+	-Iinclude -pthread $(WARN) $(HARDEN) $(SAN_FLAGS) -MMD -MP
+LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -pthread $(SAN_FLAGS) $(LDFLAGS)
+LIBS :=
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
+
+CORE := core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
+	core/memory.c core/options.c core/state.c core/util.c
+DISK :=
+HW :=
+VIRTIO :=
+X86 :=
+VMM :=
+COMMANDS :=
+MAIN :=
+
+LIB_SRC := $(CORE) $(DISK) $(HW) $(VIRTIO) $(X86) $(VMM)
+SRC := $(LIB_SRC) $(COMMANDS) $(MAIN)
+LIB_OBJ := $(LIB_SRC:%.c=$(O)/obj/%.o)
+OBJ := $(SRC:%.c=$(O)/obj/%.o)
+
+# Each unit test is one program over the library.
+UNIT_SRC := $(wildcard tests/unit/test-*.c)
+UNIT := $(UNIT_SRC:%.c=$(O)/%)
+
+all: $(O)/liblkvm.a
+
+$(O)/lkvm: $(OBJ)
+	$(call say,LD,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+$(O)/liblkvm.a: $(LIB_OBJ)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+
+$(O)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(BASE_CFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(O)/tests/%: tests/%.c $(O)/liblkvm.a Makefile
+	@mkdir -p $(@D)
+	$(call say,TEST,$@)$(CC) $(BASE_CFLAGS) $(CFLAGS) $(LDFLAGS_ALL) \
+		-o $@ $< $(O)/liblkvm.a -lcmocka $(LIBS)
+
+# Tests of tests/kvm share a harness, and run tiny guests: 32- and 64-bit ELF
+# kernels in assembly.
+KVM_SRC := $(wildcard tests/kvm/test-*.c)
+KVM_TESTS := $(KVM_SRC:%.c=$(O)/%)
+GUEST_SRC := $(wildcard tests/kvm/guests/*.S)
+GUESTS := $(GUEST_SRC:%.S=$(O)/%.elf)
+HARNESS := $(O)/obj/tests/kvm/harness.o
+
+$(KVM_TESTS): $(O)/%: %.c $(HARNESS) $(O)/liblkvm.a Makefile | $(GUESTS)
+	@mkdir -p $(@D)
+	$(call say,TEST,$@)$(CC) $(BASE_CFLAGS) $(CFLAGS) $(LDFLAGS_ALL) \
+		-o $@ $< $(HARNESS) $(O)/liblkvm.a -lcmocka $(LIBS)
+
+$(O)/tests/kvm/guests/%.elf: tests/kvm/guests/%.S tests/kvm/guests/guest.h \
+		Makefile
+	@mkdir -p $(@D)
+	$(call say,GUEST,$@)gcc $(if $(findstring 64,$*),-m64,-m32) -nostdlib \
+		-static -no-pie -Wl,--build-id=none,-z,noexecstack \
+		-Wl,-Ttext=0x100000,-n -o $@ $<
+
+tests: $(UNIT) $(KVM_TESTS) $(GUESTS)
+
+deps:
+	@scripts/install-deps
+
+# The kernel and disk that the README speaks of.
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@scripts/guest-images cloud disk
+	@scripts/demo
+
+# What the tests boot; a run that only wants unit tests needs none of it.
+images:
+	@scripts/guest-images all
+
+check: deps
+	@$(MAKE) --no-print-directory all tests hdr-check layer-check images
+	@LKVM_TESTS=$(CURDIR)/$(O)/tests tests/run
+
+# One kind: make check-unit, check-cli, check-kvm, check-boot, check-hostile.
+check-%: all tests
+	@LKVM_TESTS=$(CURDIR)/$(O)/tests tests/run $*
+
+# Each header compiles alone.
+HEADERS := $(wildcard include/lkvm/*.h)
+hdr-check: $(HEADERS:include/%.h=$(O)/hdr/%.ok)
+
+$(O)/hdr/%.ok: include/%.h Makefile
+	@mkdir -p $(@D)
+	$(call say,HDR,$<)$(CC) $(BASE_CFLAGS) -MF $(O)/hdr/$*.d -MT $@ \
+		-fsyntax-only -x c $< && touch $@
+
+layer-check:
+	@scripts/check-layers
+
+# Static analysis: silent when there is nothing new.
+ANALYZE_SRC := $(SRC:%=analyze/%)
+analyze: $(ANALYZE_SRC)
+	$(call say,ANALYZE,cppcheck)cppcheck --quiet --error-exitcode=1 \
+		--std=c11 --enable=warning,performance,portability \
+		--inline-suppr --suppressions-list=tests/cppcheck.txt \
+		-D_GNU_SOURCE -Iinclude $(SRC)
+
+$(ANALYZE_SRC): analyze/%:
+	$(call say,ANALYZE,$*)gcc $(filter-out -MMD -MP,$(BASE_CFLAGS)) -O1 \
+		-fanalyzer -c -o /dev/null $*
+	$(if $(V),,@)clang-tidy --quiet $* -- \
+		$(filter-out -MMD -MP,$(BASE_CFLAGS)) 2>/dev/null
+
+bench: all deps images
+	@tests/bench/run
+
+install: all
+	install -D -m 755 $(O)/lkvm $(DESTDIR)$(BINDIR)/lkvm
+	install -D -m 644 docs/lkvm.1 $(DESTDIR)$(MANDIR)/man1/lkvm.1
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/lkvm $(DESTDIR)$(MANDIR)/man1/lkvm.1
+
+clean:
+	rm -rf build/obj build/lkvm build/liblkvm.a build/tests build/hdr \
+		build/clang* build/san* build/thread*
+
+distclean:
+	rm -rf build
+
+.PHONY: all tests deps demo images check hdr-check layer-check analyze bench \
+	install uninstall clean distclean $(ANALYZE_SRC)
+.SECONDARY:
+
+-include $(OBJ:.o=.d) $(UNIT:=.d) $(KVM_TESTS:=.d) $(HARNESS:.o=.d) \
+	$(HEADERS:include/%.h=$(O)/hdr/%.d)

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Messages on stderr: see log.h. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <lkvm/log.h>
+
+/* A property of the process, as stderr is: the one exception to rule 4. */
+static _Atomic int log_level_now = LOG_LEVEL_WARNING;
+
+void log_set_level(enum log_level level)
+{
+	atomic_store(&log_level_now, (int)level);
+}
+
+bool log_enabled(enum log_level level)
+{
+	return (int)level <= atomic_load(&log_level_now);
+}
+
+static void PRINTF_LIKE(4, 0)
+	log_line(enum log_level level, const char *subsystem,
+		 unsigned int dropped, const char *fmt, va_list args)
+{
+	const char *tag = level == LOG_LEVEL_WARNING ? "warning: " : "";
+	int saved_errno = errno;
+	char line[1024];
+	size_t len;
+
+	if (!log_enabled(level))
+		return;
+	if (level == LOG_LEVEL_DEBUG)
+		len = (size_t)snprintf(line, sizeof(line),
+				       "lkvm: debug: %s: ", subsystem);
+	else
+		len = (size_t)snprintf(line, sizeof(line), "lkvm: %s", tag);
+	vsnprintf(line + len, sizeof(line) - len - 2, fmt, args);
+	while (len < sizeof(line) - 3 && line[len])
+		len++;
+	if (dropped && len < sizeof(line) - 40)
+		len += (size_t)snprintf(line + len, sizeof(line) - len,
+					" (%u more like this dropped)",
+					dropped);
+	/* A raw terminal does not return the carriage by itself. */
+	if (isatty(STDERR_FILENO))
+		line[len++] = '\r';
+	line[len++] = '\n';
+	/* One write a line: threads do not mix their words. */
+	(void)!write(STDERR_FILENO, line, len);
+	errno = saved_errno;
+}
+
+#define LOG_FUNCTION(function, level)                              \
+	void function(const char *subsystem, const char *fmt, ...) \
+	{                                                          \
+		va_list args;                                      \
+                                                                   \
+		va_start(args, fmt);                               \
+		log_line(level, subsystem, 0, fmt, args);          \
+		va_end(args);                                      \
+	}
+
+LOG_FUNCTION(log_err, LOG_LEVEL_ERROR)
+LOG_FUNCTION(log_warn, LOG_LEVEL_WARNING)
+LOG_FUNCTION(log_info, LOG_LEVEL_INFO)
+LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG)
+
+bool ratelimit_ok(struct ratelimit *limit)
+{
+	uint64_t now = now_ns();
+	uint64_t last = atomic_load(&limit->last_ns);
+
+	if (now - last >= RATELIMIT_INTERVAL_NS &&
+	    atomic_compare_exchange_strong(&limit->last_ns, &last, now)) {
+		/* A first burst, then one line for each interval. */
+		if (!last)
+			atomic_store(&limit->tokens_used, 1);
+		return true;
+	}
+	if (atomic_fetch_add(&limit->tokens_used, 1) < RATELIMIT_BURST)
+		return true;
+	atomic_store(&limit->tokens_used, RATELIMIT_BURST);
+	atomic_fetch_add(&limit->dropped, 1);
+	return false;
+}
+
+void log_warn_limited(struct ratelimit *limit, const char *subsystem,
+		      const char *fmt, ...)
+{
+	va_list args;
+
+	if (!ratelimit_ok(limit))
+		return;
+	va_start(args, fmt);
+	log_line(LOG_LEVEL_WARNING, subsystem,
+		 atomic_exchange(&limit->dropped, 0), fmt, args);
+	va_end(args);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The list of a machine's resources: see machine.h. */
+#include <errno.h>
+
+#include <lkvm/machine.h>
+
+int machine_add_resource(struct machine *machine,
+			 const struct resource *resource)
+{
+	if (machine->nr_resources == MACHINE_MAX_RESOURCES)
+		return -ENOSPC;
+	machine->resource[machine->nr_resources++] = *resource;
+	return 0;
+}
+
+const struct resource *machine_find_resource(const struct machine *machine,
+					     enum resource_kind kind,
+					     unsigned int index)
+{
+	for (unsigned int i = 0; i < machine->nr_resources; i++) {
+		const struct resource *r = &machine->resource[i];
+
+		if (r->kind == kind && r->index == index)
+			return r;
+	}
+	return NULL;
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Option tables: parsing and help from one description. See options.h. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <lkvm/log.h>
+#include <lkvm/options.h>
+#include <lkvm/util.h>
+
+/* How an option is called in a message: "--mem", "-m", "ro in --disk". */
+struct option_label {
+	char text[96];
+};
+
+static int bad_value(const struct option_label *label, const char *value,
+		     const char *why)
+{
+	log_err("options", "%s: bad value '%s': %s", label->text, value, why);
+	return -EINVAL;
+}
+
+static int set_enum(const struct option_desc *desc,
+		    const struct option_label *label, int *field,
+		    const char *value)
+{
+	char list[160] = "";
+	size_t len = 0;
+
+	for (int i = 0; desc->choices[i]; i++) {
+		if (!strcmp(desc->choices[i], value)) {
+			*field = i;
+			return 0;
+		}
+		if (len < sizeof(list))
+			len += (size_t)snprintf(list + len, sizeof(list) - len,
+						"%s%s", i ? ", " : "use ",
+						desc->choices[i]);
+	}
+	return bad_value(label, value, list);
+}
+
+/* Sizes and counts share their limits and the words for them. */
+static int set_number(const struct option_desc *desc,
+		      const struct option_label *label, uint64_t *field,
+		      const char *value)
+{
+	bool size = desc->kind == OPTION_SIZE;
+	uint64_t max = desc->max ? desc->max : UINT64_MAX;
+	uint64_t number;
+	char why[96];
+	int err;
+
+	if (size) {
+		err = parse_size(value, desc->unit ? desc->unit : 1, &number);
+		if (!err && (number < desc->min || number > max))
+			err = -ERANGE;
+	} else {
+		err = parse_uint(value, desc->min, max, &number);
+	}
+	if (err == -EINVAL)
+		return bad_value(label, value,
+				 size ? "use a number and one of B K M G T P" :
+					"use a whole number");
+	if (err && size)
+		snprintf(why, sizeof(why), "use %s to %s",
+			 format_size(desc->min).text, format_size(max).text);
+	else if (err)
+		snprintf(why, sizeof(why), "use %" PRIu64 " to %" PRIu64,
+			 desc->min, max);
+	if (err)
+		return bad_value(label, value, why);
+	*field = number;
+	return 0;
+}
+
+static int set_flag(const struct option_label *label, bool *field,
+		    const char *value)
+{
+	if (value && strcmp(value, "on") && strcmp(value, "off"))
+		return bad_value(label, value, "use on or off");
+	*field = !value || !strcmp(value, "on");
+	return 0;
+}
+
+static int set_option(const struct option_desc *desc,
+		      const struct option_label *label, void *target,
+		      const char *value)
+{
+	void *field = (char *)target + desc->offset;
+
+	switch (desc->kind) {
+	case OPTION_FLAG:
+		return set_flag(label, field, value);
+	case OPTION_STRING:
+		if (!*value)
+			return bad_value(label, value, "it is empty");
+		*(const char **)field = value;
+		return 0;
+	case OPTION_UINT:
+	case OPTION_SIZE:
+		return set_number(desc, label, field, value);
+	case OPTION_ENUM:
+		return set_enum(desc, label, field, value);
+	case OPTION_CALL:
+		return desc->call(target, desc, value);
+	case OPTION_END:
+		break;
+	}
+	return -EINVAL;
+}
+
+static const struct option_desc *find_letter(const struct option_desc *table,
+					     char letter)
+{
+	for (; table->kind != OPTION_END; table++)
+		if (table->letter && table->letter == letter)
+			return table;
+	return NULL;
+}
+
+/* An exact name, or else a prefix that only one name has. */
+static const struct option_desc *find_name(const struct option_desc *table,
+					   const char *name, size_t len)
+{
+	const struct option_desc *found = NULL;
+	unsigned int matches = 0;
+
+	for (; table->kind != OPTION_END; table++) {
+		if (!table->name || strncmp(table->name, name, len))
+			continue;
+		if (!table->name[len])
+			return table;
+		found = table;
+		matches++;
+	}
+	return matches == 1 ? found : NULL;
+}
+
+struct parse {
+	const struct option_desc *table;
+	const char *command;
+	int argc;
+	char **argv;
+	int at; /* the argument that is being looked at */
+	void *target;
+};
+
+static int unknown_option(const struct parse *p, const char *arg)
+{
+	log_err("options", "unknown option '%s' (see 'lkvm help %s')", arg,
+		p->command);
+	return -EINVAL;
+}
+
+/* The option's value: attached, or else the next argument. */
+static int take_value(struct parse *p, const struct option_desc *desc,
+		      const struct option_label *label, const char *attached)
+{
+	if (!desc->metavar) {
+		if (attached && desc->kind != OPTION_FLAG) {
+			log_err("options", "%s takes no value", label->text);
+			return -EINVAL;
+		}
+		return set_option(desc, label, p->target, attached);
+	}
+	if (!attached) {
+		if (p->at + 1 >= p->argc) {
+			log_err("options", "%s needs a value: %s", label->text,
+				desc->metavar);
+			return -EINVAL;
+		}
+		attached = p->argv[++p->at];
+	}
+	return set_option(desc, label, p->target, attached);
+}
+
+static int parse_long(struct parse *p)
+{
+	const char *name = p->argv[p->at] + 2;
+	size_t len = strcspn(name, "=");
+	const struct option_desc *desc = find_name(p->table, name, len);
+	struct option_label label;
+
+	if (!desc)
+		return unknown_option(p, p->argv[p->at]);
+	snprintf(label.text, sizeof(label.text), "--%s", desc->name);
+	return take_value(p, desc, &label, name[len] ? name + len + 1 : NULL);
+}
+
+static int parse_short(struct parse *p)
+{
+	const char *arg = p->argv[p->at];
+	const struct option_desc *desc = find_letter(p->table, arg[1]);
+	struct option_label label;
+
+	if (!desc || (!desc->metavar && arg[2]))
+		return unknown_option(p, arg);
+	if (desc->name)
+		snprintf(label.text, sizeof(label.text), "-%c (--%s)",
+			 desc->letter, desc->name);
+	else
+		snprintf(label.text, sizeof(label.text), "-%c", desc->letter);
+	return take_value(p, desc, &label, arg[2] ? arg + 2 : NULL);
+}
+
+int options_parse(const struct option_desc *table, const char *command,
+		  int argc, char **argv, void *target, int *nr_args,
+		  int *dashdash)
+{
+	struct parse p = {
+		.table = table,
+		.command = command,
+		.argc = argc,
+		.argv = argv,
+		.target = target,
+	};
+	int args = 0;
+	int rest = -1;
+
+	for (p.at = 1; p.at < argc && rest < 0; p.at++) {
+		char *arg = argv[p.at];
+		int err = 0;
+
+		if (!strcmp(arg, "--"))
+			rest = p.at + 1;
+		else if (!strncmp(arg, "--", 2))
+			err = parse_long(&p);
+		else if (arg[0] == '-' && arg[1])
+			err = parse_short(&p);
+		else
+			argv[args++] = arg;
+		if (err)
+			return err;
+	}
+	*nr_args = args;
+	if (dashdash)
+		*dashdash = rest < 0 ? argc : rest;
+	return 0;
+}
+
+char *options_cut(char *list)
+{
+	char *to = list;
+
+	for (char *from = list; *from; from++) {
+		if (*from == ',' && from[1] != ',') {
+			*to = '\0';
+			return from + 1;
+		}
+		if (*from == ',')
+			from++;
+		*to++ = *from;
+	}
+	*to = '\0';
+	return NULL;
+}
+
+static int unknown_key(const struct option_desc *table, const char *what,
+		       const char *key)
+{
+	char keys[256] = "";
+	size_t len = 0;
+
+	for (; table->kind != OPTION_END && len < sizeof(keys); table++)
+		len += (size_t)snprintf(keys + len, sizeof(keys) - len, "%s%s",
+					len ? ", " : "", table->name);
+	log_err("options", "%s: unknown key '%s' (it has: %s)", what, key,
+		keys);
+	return -EINVAL;
+}
+
+int options_parse_list(const struct option_desc *table, const char *what,
+		       char *list, void *target)
+{
+	for (char *item = list, *next; item; item = next) {
+		const struct option_desc *desc;
+		struct option_label label;
+		char *value;
+		int err;
+
+		next = options_cut(item);
+		value = strchr(item, '=');
+		if (value)
+			*value++ = '\0';
+		for (desc = table; desc->kind != OPTION_END; desc++)
+			if (!strcmp(desc->name, item))
+				break;
+		if (desc->kind == OPTION_END)
+			return unknown_key(table, what, item);
+		snprintf(label.text, sizeof(label.text), "%s: %s", what,
+			 desc->name);
+		if (!value && desc->metavar) {
+			log_err("options", "%s needs a value: %s=%s",
+				label.text, desc->name, desc->metavar);
+			return -EINVAL;
+		}
+		err = set_option(desc, &label, target, value);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+void options_print_help(const struct option_desc *table)
+{
+	for (; table->kind != OPTION_END; table++) {
+		char left[80];
+		int len;
+
+		len = snprintf(left, sizeof(left), "  %c%c%s --%s%s%s",
+			       table->letter ? '-' : ' ',
+			       table->letter ? table->letter : ' ',
+			       table->letter ? "," : " ", table->name,
+			       table->metavar ? " " : "",
+			       table->metavar ? table->metavar : "");
+		/* A long left column pushes its text to a line of its own. */
+		if (len > 30)
+			printf("%s\n%32s%s\n", left, "", table->help);
+		else
+			printf("%-32s%s\n", left, table->help);
+	}
+}

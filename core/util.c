@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Small helpers that every layer uses: see util.h. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <lkvm/util.h>
+
+int pread_full(int fd, void *buf, size_t len, off_t offset)
+{
+	char *at = buf;
+
+	while (len) {
+		ssize_t n = pread(fd, at, len, offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (!n)
+			return -ENODATA;
+		at += n;
+		offset += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int write_full(int fd, const void *buf, size_t len)
+{
+	const char *at = buf;
+
+	while (len) {
+		ssize_t n = write(fd, at, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int parse_uint(const char *text, uint64_t min, uint64_t max, uint64_t *out)
+{
+	unsigned long long value;
+	char *end;
+
+	/* strtoull would accept leading blanks and a sign. */
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	value = strtoull(text, &end, 0);
+	if (*end)
+		return -EINVAL;
+	if (errno || value < min || value > max)
+		return -ERANGE;
+	*out = value;
+	return 0;
+}
+
+int parse_size(const char *text, uint64_t unit, uint64_t *out)
+{
+	static const char suffixes[] = "bkmgtp";
+	unsigned long long value;
+	const char *suffix;
+	char *end;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	value = strtoull(text, &end, 0);
+	if (errno)
+		return -ERANGE;
+	if (*end) {
+		suffix = strchr(suffixes, tolower((unsigned char)*end));
+		if (!suffix || end[1])
+			return -EINVAL;
+		unit = 1ULL << (10 * (suffix - suffixes));
+	}
+	if (__builtin_mul_overflow(value, unit, &value))
+		return -ERANGE;
+	*out = value;
+	return 0;
+}
+
+struct size_text format_size(uint64_t bytes)
+{
+	static const char units[] = "BKMGTP";
+	struct size_text out;
+	unsigned int unit = 0;
+
+	while (bytes && bytes % 1024 == 0 && units[unit + 1]) {
+		bytes /= 1024;
+		unit++;
+	}
+	snprintf(out.text, sizeof(out.text), "%llu%c",
+		 (unsigned long long)bytes, units[unit]);
+	return out;
+}
+
+size_t iov_length(const struct iovec *iov, unsigned int count)
+{
+	size_t len = 0;
+
+	for (unsigned int i = 0; i < count; i++)
+		len += iov[i].iov_len;
+	return len;
+}
+
+/* Walk @len bytes of @iov from @offset; copies to or from @flat. */
+static size_t iov_copy(const struct iovec *iov, unsigned int count,
+		       size_t offset, char *flat, size_t len, bool to_flat)
+{
+	size_t done = 0;
+
+	for (unsigned int i = 0; i < count && done < len; i++) {
+		char *part = iov[i].iov_base;
+		size_t n = iov[i].iov_len;
+
+		if (offset >= n) {
+			offset -= n;
+			continue;
+		}
+		n = MIN(n - offset, len - done);
+		if (to_flat)
+			memcpy(flat + done, part + offset, n);
+		else
+			memcpy(part + offset, flat + done, n);
+		done += n;
+		offset = 0;
+	}
+	return done;
+}
+
+size_t iov_to_buf(const struct iovec *iov, unsigned int count, size_t offset,
+		  void *buf, size_t len)
+{
+	return iov_copy(iov, count, offset, buf, len, true);
+}
+
+size_t iov_from_buf(const struct iovec *iov, unsigned int count, size_t offset,
+		    const void *buf, size_t len)
+{
+	/* iov_copy() only reads from the flat side in this direction. */
+	return iov_copy(iov, count, offset, (char *)buf, len, false);
+}
+
+uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+void print_count(FILE *out, const char *who, const char *what, uint64_t count)
+{
+	fprintf(out, "%-10s %-24s %12llu\n", who, what,
+		(unsigned long long)count);
+}

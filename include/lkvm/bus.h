@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The PIO and MMIO address spaces: which device answers at an address.
+ *
+ * Look-up is lock-free (a sequence counter guards a sorted table) and each
+ * vCPU remembers its last hit. Changes (a guest moves a BAR) come from any
+ * thread, are serialised by a lock, and are seen by every look-up that starts
+ * after they return. A region's memory must live as long as the bus: another
+ * vCPU may still be in its callback when it is removed.
+ */
+#ifndef LKVM_BUS_H
+#define LKVM_BUS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Regions of one bus, mapped or not; a guest cannot add any. */
+#define BUS_MAX_REGIONS 256
+
+/*
+ * Callbacks run on a vCPU's thread, several at once: the device locks for
+ * itself. @offset is from the region's start; @len is 1, 2, 4 or 8 and
+ * [@offset, @offset + @len) lies within the region. Bytes of a value above
+ * @len are ignored on read and zero on write.
+ */
+struct bus_ops {
+	uint64_t (*read)(void *opaque, uint64_t offset, unsigned int len);
+	void (*write)(void *opaque, uint64_t offset, uint64_t value,
+		      unsigned int len);
+};
+
+struct bus_region {
+	const char *name; /* for statistics: "serial0", "vda-cfg"; borrowed */
+	const struct bus_ops *ops;
+	void *opaque;
+	uint64_t base;
+	uint64_t len;
+	/* the bus's own, from here on */
+	unsigned int id; /* stable index for counters, from bus_register() */
+	bool registered;
+	bool mapped; /* guarded by bus->lock */
+};
+
+struct bus_slot {
+	_Atomic uint64_t base;
+	_Atomic uint64_t end; /* exclusive */
+	_Atomic(struct bus_region *) region;
+};
+
+struct bus {
+	pthread_mutex_t lock;
+	_Atomic uint32_t sequence; /* odd while the table changes */
+	_Atomic uint32_t nr_slots;
+	struct bus_slot slot[BUS_MAX_REGIONS]; /* by base; lock or sequence */
+	unsigned int nr_regions; /* ever registered; guarded by lock */
+	struct bus_region *region[BUS_MAX_REGIONS]; /* by id */
+};
+
+/* A vCPU's memory of its last hit; zero-initialised is empty. */
+struct bus_cache {
+	uint32_t sequence;
+	uint64_t base;
+	uint64_t end;
+	struct bus_region *region;
+};
+
+void bus_init(struct bus *bus);
+void bus_release(struct bus *bus);
+
+/*
+ * Give @region its id, without mapping it. bus_map() does so on first use.
+ * Returns 0 or -ENOSPC when BUS_MAX_REGIONS are taken.
+ */
+int bus_register(struct bus *bus, struct bus_region *region);
+
+/*
+ * Map @region at @region->base for @region->len bytes.
+ * Returns 0, -EINVAL (empty or wrapping), -EEXIST (overlaps), -ENOSPC.
+ */
+int bus_map(struct bus *bus, struct bus_region *region);
+
+/* Take @region off the bus; nothing happens when it is not mapped. */
+void bus_unmap(struct bus *bus, struct bus_region *region);
+
+/*
+ * The region that holds all of [@addr, @addr + @len), or NULL. @cache may be
+ * NULL. An access that crosses a region's end belongs to nobody.
+ */
+struct bus_region *bus_find(struct bus *bus, struct bus_cache *cache,
+			    uint64_t addr, unsigned int len);
+
+/*
+ * Perform one access. Returns the region that answered, for counting, or NULL
+ * when nobody did: reads then give all ones, writes vanish.
+ */
+struct bus_region *bus_read(struct bus *bus, struct bus_cache *cache,
+			    uint64_t addr, unsigned int len, uint64_t *value);
+struct bus_region *bus_write(struct bus *bus, struct bus_cache *cache,
+			     uint64_t addr, unsigned int len, uint64_t value);
+
+#endif

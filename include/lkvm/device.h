@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What every device type supplies, and what every device instance begins with.
+ *
+ * Types are constant data, named in the one array of vmm/device-table.c;
+ * instances are made in that array's order and destroyed in reverse.
+ */
+#ifndef LKVM_DEVICE_H
+#define LKVM_DEVICE_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include <lkvm/options.h>
+#include <lkvm/state.h>
+
+struct device;
+struct machine;
+
+struct device_type {
+	const char *name; /* "virtio-blk", "serial" */
+	/* key=value options of an instance, or NULL; the target is its config */
+	const struct option_desc *options;
+	/*
+	 * Make an instance from @config (the type's own struct, only read
+	 * during the call). On error returns -errno, has said why if a user's
+	 * input is at fault, and leaves nothing behind. Main thread.
+	 */
+	int (*create)(struct machine *machine, const void *config,
+		      struct device **out);
+	/* Free everything. vCPUs are gone; own threads are joined here. */
+	void (*destroy)(struct device *device);
+	/* Power-on state. vCPUs and I/O are stopped (quiesced). Optional. */
+	void (*reset)(struct device *device);
+	/*
+	 * Stop I/O: on return no request is in flight and own threads touch
+	 * neither guest memory nor interrupts until resume(). vCPUs are
+	 * stopped. Optional, both or neither.
+	 */
+	void (*quiesce)(struct device *device);
+	void (*resume)(struct device *device);
+	/* Print own counters by print_count(). Any thread. Optional. */
+	void (*stats)(struct device *device, FILE *out);
+	const struct state_table *state;
+};
+
+/* First member of every device's own struct. */
+struct device {
+	const struct device_type *type;
+	char name[16]; /* unique in the machine: "vda", "serial0" */
+	struct device *next; /* in order of creation; the machine's */
+};
+
+/* One instance that somebody asked for. */
+struct device_request {
+	const struct device_type *type;
+	const void *config;
+};
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The machine as its devices see it: memory, buses, interrupts, the resources
+ * they occupy, and whom to tell when the guest powers off.
+ *
+ * Part of struct vm; lower layers know this much of it and no more.
+ */
+#ifndef LKVM_MACHINE_H
+#define LKVM_MACHINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <lkvm/bus.h>
+#include <lkvm/device.h>
+#include <lkvm/irq.h>
+#include <lkvm/memory.h>
+
+struct board;
+struct loop;
+struct machine;
+struct pci_bus;
+struct virtio_transport;
+
+/* What a piece of the machine is, for those who describe it to a guest. */
+enum resource_kind {
+	RESOURCE_SERIAL,
+	RESOURCE_RTC,
+	RESOURCE_KEYBOARD, /* i8042: ports base and base + 4 */
+	RESOURCE_POWER, /* sleep, reset and event registers: see hw/power.h */
+	RESOURCE_PVPANIC,
+	RESOURCE_DEBUG_EXIT,
+	RESOURCE_BOOT_TIMER,
+	RESOURCE_PCI_CONFIG_PORTS,
+	RESOURCE_PCI_ECAM,
+	RESOURCE_PCI_MMIO, /* window for BARs */
+	RESOURCE_VIRTIO_MMIO,
+};
+
+#define RESOURCE_NO_GSI UINT32_MAX
+
+/*
+ * One neutral line of the machine's description: ACPI, MP table and device
+ * tree are all written from these, and devices are created from them.
+ */
+struct resource {
+	enum resource_kind kind;
+	bool pio; /* base is a port, not an address */
+	unsigned int index; /* counts the resources of one kind */
+	uint64_t base;
+	uint64_t len;
+	uint32_t gsi; /* or RESOURCE_NO_GSI */
+};
+
+#define MACHINE_MAX_RESOURCES 128
+
+/* Why a guest asks to stop, or the machine must. */
+enum machine_event {
+	MACHINE_POWEROFF, /* ACPI S5 */
+	MACHINE_RESET, /* reset register, keyboard controller */
+	MACHINE_PANIC, /* pvpanic */
+	MACHINE_DEBUG_EXIT, /* detail: the byte written */
+};
+
+/*
+ * Host end of a byte device (a UART, a console port).
+ *
+ * The device calls write() with what the guest sent, on any thread; it never
+ * blocks, and returns the bytes that were taken. When fewer than asked, the
+ * device keeps the rest and tries again after its writable() was called.
+ * In the other direction the host calls receive() with input; it returns the
+ * bytes that the device had room for, and the host keeps the rest until the
+ * device calls input_wanted().
+ */
+struct chardev;
+
+struct chardev_frontend_ops {
+	size_t (*receive)(void *opaque, const void *data, size_t len);
+	void (*writable)(void *opaque);
+};
+
+struct chardev_ops {
+	size_t (*write)(struct chardev *chardev, const void *data, size_t len);
+	void (*input_wanted)(struct chardev *chardev);
+};
+
+/* Embedded in the host end. attach() stores the device's side. */
+struct chardev {
+	const struct chardev_ops *ops;
+	const struct chardev_frontend_ops *frontend; /* NULL: nobody yet */
+	void *opaque; /* of the frontend */
+};
+
+struct machine {
+	struct guest_memory memory;
+	struct bus pio;
+	struct bus mmio;
+	struct irq irq;
+	struct loop *loop; /* the main thread's; not owned */
+	struct board *board; /* the architecture's own */
+	struct pci_bus *pci; /* NULL before the host bridge is created */
+	const struct virtio_transport *virtio_transport;
+	struct chardev *serial[4]; /* host ends of the UARTs; NULL: none */
+	bool panic_device; /* pvpanic exists (for a description) */
+
+	unsigned int nr_resources; /* fixed once vCPUs run */
+	struct resource resource[MACHINE_MAX_RESOURCES];
+
+	struct device *devices; /* in order of creation */
+
+	/*
+	 * The guest asks for @event. Any thread, also under a device's lock:
+	 * it only notes the request and wakes the main thread.
+	 */
+	void (*request)(struct machine *machine, enum machine_event event,
+			unsigned int detail);
+	/*
+	 * The guest marks a moment of its boot (the boot-timer port), and the
+	 * time is noted. Any thread.
+	 */
+	void (*boot_mark)(struct machine *machine, unsigned int value);
+
+	/* Set by the device that has a power button: press it. Any thread. */
+	void (*power_button)(void *opaque);
+	void *power_button_opaque;
+};
+
+/* Returns 0 or -ENOSPC. Before vCPUs run. */
+int machine_add_resource(struct machine *machine,
+			 const struct resource *resource);
+
+/* The resource of @kind with number @index, or NULL. */
+const struct resource *machine_find_resource(const struct machine *machine,
+					     enum resource_kind kind,
+					     unsigned int index);
+
+#endif

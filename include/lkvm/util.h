@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Small helpers that every layer uses: arithmetic on sizes, whole reads and
+ * writes, parsing of numbers. Nothing here keeps state; all of it may be
+ * called from any thread.
+ */
+#ifndef LKVM_UTIL_H
+#define LKVM_UTIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define BIT(n) (1UL << (n))
+#define BIT_ULL(n) (1ULL << (n))
+
+/* The structure whose member @member is at @ptr. */
+#define container_of(ptr, type, member) \
+	((type *)((char *)(ptr)-offsetof(type, member)))
+
+#define KIB (1ULL << 10)
+#define MIB (1ULL << 20)
+#define GIB (1ULL << 30)
+
+#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+
+/* @align is a power of two. align_up() wraps to 0 when it overflows. */
+static inline uint64_t align_down(uint64_t value, uint64_t align)
+{
+	return value & ~(align - 1);
+}
+
+static inline uint64_t align_up(uint64_t value, uint64_t align)
+{
+	return (value + align - 1) & ~(align - 1);
+}
+
+static inline bool is_power_of_two(uint64_t value)
+{
+	return value && !(value & (value - 1));
+}
+
+/*
+ * Read exactly @len bytes at @offset of @fd, however many calls it takes.
+ * Returns 0, -errno, or -ENODATA when the file ends first.
+ */
+int pread_full(int fd, void *buf, size_t len, off_t offset);
+
+/* Write exactly @len bytes to @fd (blocking). Returns 0 or -errno. */
+int write_full(int fd, const void *buf, size_t len);
+
+/*
+ * Parse a whole unsigned number (decimal, 0x, 0 octal) in [@min, @max].
+ * Returns 0, -EINVAL (not a number), or -ERANGE. @out is set only on success.
+ */
+int parse_uint(const char *text, uint64_t min, uint64_t max, uint64_t *out);
+
+/*
+ * Parse a size: digits with an optional suffix B, K, M, G, T or P (powers of
+ * 1024, either case); without one the number counts units of @unit bytes.
+ * Returns 0, -EINVAL, or -ERANGE when it does not fit 64 bits.
+ */
+int parse_size(const char *text, uint64_t unit, uint64_t *out);
+
+/*
+ * Write @bytes as a user would type it: "64M", "5G", "1000B" (the largest
+ * unit that divides it).
+ */
+struct size_text {
+	char text[24];
+};
+struct size_text format_size(uint64_t bytes);
+
+/* Total length of @iov. The caller has bounded the sum below SIZE_MAX. */
+size_t iov_length(const struct iovec *iov, unsigned int count);
+
+/*
+ * Copy between a flat buffer and bytes [@offset, @offset + @len) of @iov.
+ * Returns the bytes copied: less than @len when the vector ends first.
+ */
+size_t iov_to_buf(const struct iovec *iov, unsigned int count, size_t offset,
+		  void *buf, size_t len);
+size_t iov_from_buf(const struct iovec *iov, unsigned int count, size_t offset,
+		    const void *buf, size_t len);
+
+/* One row of --stats: who, what, and how many. */
+void print_count(FILE *out, const char *who, const char *what, uint64_t count);
+
+/* Monotonic time in nanoseconds. */
+uint64_t now_ns(void);
+
+#endif
