@@ -64,7 +64,8 @@ static int set_number(const struct option_desc *desc,
 				 size ? "use a number and one of B K M G T P" :
 					"use a whole number");
 	if (err && size)
-		snprintf(why, sizeof(why), "use %s to %s",
+		snprintf(why, sizeof(why), desc->max ? "use %s to %s" :
+						       "use at least %s",
 			 format_size(desc->min).text, format_size(max).text);
 	else if (err)
 		snprintf(why, sizeof(why), "use %" PRIu64 " to %" PRIu64,
