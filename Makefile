@@ -56,7 +56,8 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 CORE := core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
 	core/memory.c core/options.c core/state.c core/util.c
 DISK := disk/image.c disk/raw.c
-HW :=
+HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
+	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
 VIRTIO :=
 X86 :=
 VMM :=
