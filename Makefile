@@ -58,7 +58,7 @@ CORE := core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
 DISK := disk/image.c disk/raw.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
-VIRTIO :=
+VIRTIO := virtio/blk.c virtio/device.c virtio/pci.c virtio/queue.c
 X86 :=
 VMM :=
 COMMANDS :=

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * virtio 1.2: rings, devices and the seam between devices and transports.
+ *
+ * A device supplies data (id, features, config space, queue sizes) and
+ * handle_queue(). virtio/device.c owns negotiation, status, NEEDS_RESET and
+ * every bound. A transport calls only virtio_device_*(). virtio/queue.c is
+ * the only code that reads a ring.
+ */
+#ifndef LKVM_VIRTIO_H
+#define LKVM_VIRTIO_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include <lkvm/device.h>
+#include <lkvm/log.h>
+#include <lkvm/memory.h>
+
+struct machine;
+struct vring_avail;
+struct vring_desc;
+struct vring_used;
+
+/* ---- queues (2.6, 2.7) ------------------------------------------------- */
+
+#define VIRTQ_MAX_SIZE 1024
+#define VIRTQ_NO_VECTOR 0xffff /* VIRTIO_MSI_NO_VECTOR */
+
+/*
+ * The longest chain that is handed out, indirect descriptors included. A
+ * longer one is a broken queue: devices announce what fits (SEG_MAX).
+ */
+#define VIRTQ_MAX_CHAIN 256
+
+struct virtio_device;
+
+/*
+ * One queue. Its registers are the transport's to write before DRIVER_OK and
+ * frozen from then until reset; everything else belongs to the thread that
+ * serves the queue.
+ */
+struct virtq {
+	struct virtio_device *device;
+	const struct guest_memory *memory;
+	unsigned int index;
+	uint16_t max_size; /* what the device offers */
+
+	/* registers (4.1.4.3), guarded by device->lock until activation */
+	uint16_t size;
+	bool ready;
+	uint16_t vector; /* MSI-X; interpreted by the transport */
+	uint64_t desc_addr; /* descriptor area */
+	uint64_t driver_addr; /* avail ring */
+	uint64_t device_addr; /* used ring */
+
+	/* running state, set up by virtq_start() */
+	bool running;
+	bool broken; /* answered with NEEDS_RESET; no more chains */
+	bool event_idx; /* VIRTIO_F_EVENT_IDX negotiated */
+	bool indirect; /* VIRTIO_F_INDIRECT_DESC negotiated */
+	uint16_t last_avail; /* next entry of the avail ring to take */
+	uint16_t used_idx; /* next entry of the used ring to fill */
+	uint16_t signalled_used; /* used_idx at the last should_signal() */
+	unsigned int in_flight; /* chains popped and not pushed */
+	uint64_t in_flight_map[VIRTQ_MAX_SIZE / 64]; /* by head */
+	const struct vring_desc *desc; /* the three areas in RAM */
+	const struct vring_avail *avail;
+	struct vring_used *used;
+	struct ratelimit warn;
+};
+
+/*
+ * A descriptor chain, checked and translated: @out_count readable elements
+ * first, then @in_count writable ones, in iov[]. Lengths are in bytes.
+ */
+struct virtq_chain {
+	uint16_t head;
+	unsigned int out_count, in_count;
+	uint64_t out_len, in_len;
+	struct iovec iov[VIRTQ_MAX_CHAIN];
+};
+
+/*
+ * Check sizes and alignments and begin at the ring's start. All three areas
+ * must be RAM. Returns 0, or -EINVAL and the queue is broken.
+ */
+int virtq_start(struct virtq *vq, uint64_t features);
+
+/* Forget all running state and registers (device reset). */
+void virtq_reset(struct virtq *vq);
+
+/*
+ * Take the next available chain. Returns 1 (in @chain), 0 (ring is empty) or
+ * -EPROTO (the driver broke the ring: said once, and the caller calls
+ * virtio_device_broken()). Each descriptor is read once. The queue's thread.
+ */
+int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
+
+/*
+ * Return chain @head with @written bytes of its writable part filled. Every
+ * popped chain is pushed exactly once, in any order; one that virtq_break()
+ * was called for is not pushed at all. The queue's thread.
+ */
+void virtq_push(struct virtq *vq, uint16_t head, uint32_t written);
+
+/*
+ * The device cannot make sense of a chain: no more chains come from this
+ * queue. Says @why once and returns -EPROTO; the caller goes on to
+ * virtio_device_broken(). The queue's thread.
+ */
+int virtq_break(struct virtq *vq, const char *why);
+
+/*
+ * Does the driver want an interrupt for what was pushed since the last call?
+ * (2.7.7; has the needed memory barrier.) The queue's thread.
+ */
+bool virtq_should_signal(struct virtq *vq);
+
+/*
+ * Ask the driver not to notify, or to notify again. The latter returns true
+ * when chains came in meanwhile, and the caller must pop again: there is no
+ * lost wake-up when it does.
+ */
+void virtq_disable_notify(struct virtq *vq);
+bool virtq_enable_notify(struct virtq *vq);
+
+/* ---- devices ----------------------------------------------------------- */
+
+#define VIRTIO_MAX_QUEUES 32
+
+/* One per virtio device type; the callbacks' locking is noted at each. */
+struct virtio_device_ops {
+	uint16_t id; /* VIRTIO_ID_* */
+	uint32_t pci_class; /* 24 bits, for the PCI transport */
+	/*
+	 * The driver has set DRIVER_OK with @features (a subset of what was
+	 * offered), queues are set up. Returns 0, or -errno and the device
+	 * gets NEEDS_RESET. vCPU's thread, device->lock held.
+	 */
+	int (*activate)(struct virtio_device *vdev, uint64_t features);
+	/*
+	 * Back to before activate(): on return no request is in flight and
+	 * no queue is touched. vCPU's or main thread, device->lock held.
+	 */
+	void (*deactivate)(struct virtio_device *vdev);
+	/*
+	 * The driver notified queue @index, of a queue that is running, with
+	 * no eventfd in between. vCPU's thread, no lock held. Never blocks.
+	 */
+	void (*handle_queue)(struct virtio_device *vdev, unsigned int index);
+	/*
+	 * Config space was written at [@offset, @offset + @len), inside
+	 * config_len; copy what the driver may change. NULL: read-only.
+	 * vCPU's thread, device->lock held.
+	 */
+	void (*config_write)(struct virtio_device *vdev, unsigned int offset,
+			     const void *data, unsigned int len);
+};
+
+/* The instance's link to its transport; const once plugged. */
+struct virtio_transport_ops {
+	/* Interrupt for used buffers of @vq. Any thread. */
+	void (*signal_queue)(void *transport, struct virtq *vq);
+	/* Interrupt for a configuration change. Any thread. */
+	void (*signal_config)(void *transport);
+	/*
+	 * Deliver notifications of queue @index to eventfd @fd instead of
+	 * handle_queue(). device->lock held. Returns 0 or -errno.
+	 */
+	int (*attach_notify)(void *transport, unsigned int index, int fd);
+	void (*detach_notify)(void *transport, unsigned int index, int fd);
+	/* Unplug and free. vCPUs are gone. */
+	void (*destroy)(void *transport);
+	/* Machine reset: the transport's own registers. Quiesced. */
+	void (*reset)(void *transport);
+};
+
+#define VIRTIO_CONFIG_MAX 256
+
+struct virtio_device {
+	struct device device; /* first: a virtio device is a device */
+	const struct virtio_device_ops *ops;
+	struct machine *machine;
+	const struct virtio_transport_ops *transport_ops;
+	void *transport;
+
+	uint64_t offered; /* features the device has; fixed after plug */
+	unsigned int nr_queues; /* fixed after plug */
+	unsigned int config_len; /* bytes of config; fixed after plug */
+	uint8_t config[VIRTIO_CONFIG_MAX]; /* little-endian; lock */
+
+	pthread_mutex_t lock; /* guards the registers below */
+	_Atomic uint8_t status; /* lock, but for setting NEEDS_RESET */
+	uint64_t driver_features;
+	uint64_t features; /* negotiated; valid from FEATURES_OK */
+	uint32_t config_generation;
+	bool active; /* between activate() and deactivate() */
+	struct virtq queue[VIRTIO_MAX_QUEUES];
+	int notify_fd[VIRTIO_MAX_QUEUES]; /* attached eventfds, -1: none */
+	struct ratelimit warn;
+};
+
+/*
+ * Prepare the zeroed @vdev: device type @type, offering @features (VIRTIO_F_VERSION_1,
+ * EVENT_IDX and INDIRECT_DESC are added here) and @nr_queues queues of at
+ * most @queue_size entries (power of two, up to VIRTQ_MAX_SIZE).
+ * device.name is set by the caller.
+ */
+void virtio_device_init(struct virtio_device *vdev, struct machine *machine,
+			const struct device_type *type,
+			const struct virtio_device_ops *ops, uint64_t features,
+			unsigned int nr_queues, uint16_t queue_size);
+
+/*
+ * Connect to the machine's transport (PCI, MMIO). Returns 0 or -errno after
+ * a message. virtio_device_release() undoes both this and init, also when the
+ * plug failed; the device is inactive.
+ */
+int virtio_device_plug(struct virtio_device *vdev);
+void virtio_device_release(struct virtio_device *vdev);
+
+/* Power-on state of device and transport, for device_type.reset. */
+void virtio_device_machine_reset(struct virtio_device *vdev);
+
+/*
+ * Send notifications of queue @index to eventfd @fd (-1: back to
+ * handle_queue()). From activate() and deactivate(), device->lock held.
+ */
+int virtio_device_notify_fd(struct virtio_device *vdev, unsigned int index,
+			    int fd);
+
+/* After pushing: interrupt the driver if it wants to know. Queue's thread. */
+void virtio_device_signal(struct virtio_device *vdev, struct virtq *vq);
+
+/*
+ * Config space has changed: bump the generation, interrupt. Any thread but a
+ * queue's, device->lock held since before the change: a driver then never
+ * sees new bytes under the old generation (2.5).
+ */
+void virtio_device_config_changed(struct virtio_device *vdev);
+
+/*
+ * The driver broke a rule: set DEVICE_NEEDS_RESET (2.1.2) and interrupt. The
+ * VM goes on. Any thread; takes no lock that a queue's thread may not take.
+ */
+void virtio_device_broken(struct virtio_device *vdev);
+
+/* ---- for transports: guest accesses, all bounds checked here ------------ */
+
+uint32_t virtio_device_get_features(struct virtio_device *vdev,
+				    uint32_t select);
+void virtio_device_set_features(struct virtio_device *vdev, uint32_t select,
+				uint32_t value);
+uint8_t virtio_device_get_status(struct virtio_device *vdev);
+
+/* Writing 0 resets, and has finished resetting when this returns. */
+void virtio_device_set_status(struct virtio_device *vdev, uint8_t status);
+
+/* Out-of-range accesses read as zero and write nothing. */
+void virtio_device_read_config(struct virtio_device *vdev, uint64_t offset,
+			       void *data, unsigned int len);
+void virtio_device_write_config(struct virtio_device *vdev, uint64_t offset,
+				const void *data, unsigned int len);
+uint32_t virtio_device_config_generation(struct virtio_device *vdev);
+
+/* Queue registers. */
+enum virtq_register {
+	VIRTQ_REG_MAX_SIZE, /* read-only */
+	VIRTQ_REG_SIZE,
+	VIRTQ_REG_READY,
+	VIRTQ_REG_VECTOR,
+	VIRTQ_REG_DESC,
+	VIRTQ_REG_DRIVER,
+	VIRTQ_REG_DEVICE,
+};
+
+/*
+ * @index out of range reads as 0 and ignores writes. From activation until
+ * reset all registers are frozen: reads work, writes are ignored.
+ */
+uint64_t virtio_device_get_queue(struct virtio_device *vdev, unsigned int index,
+				 enum virtq_register reg);
+void virtio_device_set_queue(struct virtio_device *vdev, unsigned int index,
+			     enum virtq_register reg, uint64_t value);
+
+/* A notification that came as a register write. Unknown queues: ignored. */
+void virtio_device_notify(struct virtio_device *vdev, unsigned int index);
+
+/* How virtio_device_plug() finds the transport that the user chose. */
+struct virtio_transport {
+	const char *name; /* "pci" */
+	/* Sets vdev->transport_ops and ->transport. */
+	int (*attach)(struct machine *machine, struct virtio_device *vdev);
+};
+
+extern const struct virtio_transport virtio_pci_transport;
+
+/* ---- device types ------------------------------------------------------- */
+
+extern const struct device_type virtio_blk_type;
+
+/* (struct virtio_blk_config is the kernel's name for its config space.) */
+struct virtio_blk_options {
+	const char *path;
+	bool read_only;
+	bool direct;
+};
+
+#endif

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * virtio/queue.c: who is woken when. Suppression of interrupts and of
+ * notifications, by event index and by flag (virtio 1.2, 2.7.7 and 2.7.10),
+ * against a driver that this file plays.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <endian.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <lkvm/util.h>
+#include <lkvm/virtio.h>
+
+#define DESC 0x1000
+#define AVAIL 0x6000
+#define USED 0x8000
+#define BUFFER 0x20000
+
+#define EVENT_IDX BIT_ULL(VIRTIO_RING_F_EVENT_IDX)
+
+struct fixture {
+	struct guest_memory memory;
+	struct virtio_device vdev;
+	struct virtq vq;
+	struct virtq_chain chain;
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint16_t avail_idx;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	memory_init(&f->memory, -1);
+	assert_int_equal(memory_add_ram(&f->memory, 0, 1 * MIB), 0);
+	f->vq.device = &f->vdev;
+	f->vq.memory = &f->memory;
+	f->vq.max_size = VIRTQ_MAX_SIZE;
+	f->desc = guest_map(&f->memory, DESC, 16 * VIRTQ_MAX_SIZE);
+	f->avail = guest_map(&f->memory, AVAIL, 6 + 2 * VIRTQ_MAX_SIZE);
+	f->used = guest_map(&f->memory, USED, 6 + 8 * VIRTQ_MAX_SIZE);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	memory_release(&f->memory);
+	free(f);
+	return 0;
+}
+
+static void start(struct fixture *f, uint16_t size, uint64_t features)
+{
+	virtq_reset(&f->vq);
+	f->vq.size = size;
+	f->vq.desc_addr = DESC;
+	f->vq.driver_addr = AVAIL;
+	f->vq.device_addr = USED;
+	assert_int_equal(virtq_start(&f->vq, features), 0);
+}
+
+static void set(struct vring_desc *desc, uint64_t addr, uint32_t len)
+{
+	desc->addr = htole64(addr);
+	desc->len = htole32(len);
+}
+
+static void offer(struct fixture *f, uint16_t head)
+{
+	f->avail->ring[f->avail_idx % f->vq.size] = htole16(head);
+	f->avail_idx++;
+	__atomic_store_n(&f->avail->idx, htole16(f->avail_idx),
+			 __ATOMIC_RELEASE);
+}
+
+static int pop(struct fixture *f)
+{
+	return virtq_pop(&f->vq, &f->chain);
+}
+
+/* ---- notifications ------------------------------------------------------ */
+
+/* One chain through the queue, as device and driver. */
+static void cycle(struct fixture *f)
+{
+	set(&f->desc[0], BUFFER, 16);
+	offer(f, 0);
+	assert_int_equal(pop(f), 1);
+	virtq_push(&f->vq, 0, 0);
+}
+
+static void set_used_event(struct fixture *f, uint16_t event)
+{
+	f->avail->ring[f->vq.size] = htole16(event);
+}
+
+static void event_idx_decides_interrupts(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, 8, EVENT_IDX);
+	set_used_event(f, 0);
+	assert_false(virtq_should_signal(&f->vq));
+	cycle(f); /* entry 0 */
+	assert_true(virtq_should_signal(&f->vq));
+	assert_false(virtq_should_signal(&f->vq));
+	cycle(f); /* entry 1: the driver has not moved its event */
+	assert_false(virtq_should_signal(&f->vq));
+	set_used_event(f, 4);
+	cycle(f);
+	cycle(f);
+	assert_false(virtq_should_signal(&f->vq));
+	cycle(f); /* entry 4 */
+	cycle(f);
+	assert_true(virtq_should_signal(&f->vq));
+	/* flags mean nothing here (2.7.7.2). */
+	f->avail->flags = htole16(VRING_AVAIL_F_NO_INTERRUPT);
+	set_used_event(f, 6);
+	cycle(f);
+	assert_true(virtq_should_signal(&f->vq));
+}
+
+static void event_idx_wraps_at_65536(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int signals = 0;
+
+	start(f, 8, EVENT_IDX);
+	set_used_event(f, 0xfffe);
+	for (unsigned int i = 0; i < 0xfffe; i++) {
+		cycle(f);
+		signals += virtq_should_signal(&f->vq);
+	}
+	assert_int_equal(signals, 0);
+	cycle(f); /* entry 0xfffe */
+	assert_true(virtq_should_signal(&f->vq));
+	/* One batch over the wrap, with the event on its far side. */
+	set_used_event(f, 0);
+	cycle(f);
+	cycle(f);
+	assert_int_equal(f->vq.used_idx, 1);
+	assert_true(virtq_should_signal(&f->vq));
+	set_used_event(f, 0xffff);
+	cycle(f);
+	assert_false(virtq_should_signal(&f->vq));
+}
+
+static void flags_decide_interrupts_without_event_idx(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, 8, 0);
+	/* The field means nothing here. */
+	set_used_event(f, 0x7000);
+	assert_false(virtq_should_signal(&f->vq));
+	cycle(f);
+	assert_true(virtq_should_signal(&f->vq));
+	assert_false(virtq_should_signal(&f->vq));
+	f->avail->flags = htole16(VRING_AVAIL_F_NO_INTERRUPT);
+	cycle(f);
+	assert_false(virtq_should_signal(&f->vq));
+}
+
+static void avail_event_asks_for_notifications(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t *event;
+
+	start(f, 8, EVENT_IDX);
+	event = (uint16_t *)&f->used->ring[8];
+	cycle(f);
+	cycle(f);
+	virtq_disable_notify(&f->vq);
+	assert_int_equal(f->used->flags, 0); /* 2.7.10.2 */
+	assert_false(virtq_enable_notify(&f->vq));
+	assert_int_equal(le16toh(*event), 2);
+	offer(f, 0);
+	assert_true(virtq_enable_notify(&f->vq));
+}
+
+static void flags_ask_for_notifications_without_event_idx(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, 8, 0);
+	virtq_disable_notify(&f->vq);
+	assert_int_equal(le16toh(f->used->flags), VRING_USED_F_NO_NOTIFY);
+	offer(f, 0);
+	assert_true(virtq_enable_notify(&f->vq));
+	assert_int_equal(f->used->flags, 0);
+}
+
+/* ---- two threads -------------------------------------------------------- */
+
+#define STRESS_ROUNDS 30000
+
+struct stress {
+	struct fixture *f;
+	int kick_fd; /* driver to device */
+	int irq_fd; /* device to driver */
+};
+
+static void wait_fd(int fd)
+{
+	eventfd_t count;
+
+	assert_int_equal(eventfd_read(fd, &count), 0);
+}
+
+static void *device_thread(void *opaque)
+{
+	struct stress *s = opaque;
+	struct virtq *vq = &s->f->vq;
+	unsigned int done = 0;
+
+	while (done < STRESS_ROUNDS) {
+		virtq_disable_notify(vq);
+		do {
+			while (virtq_pop(vq, &s->f->chain) > 0) {
+				virtq_push(vq, s->f->chain.head, 0);
+				done++;
+			}
+		} while (virtq_enable_notify(vq));
+		if (virtq_should_signal(vq))
+			eventfd_write(s->irq_fd, 1);
+		if (done < STRESS_ROUNDS)
+			wait_fd(s->kick_fd);
+	}
+	return NULL;
+}
+
+static uint16_t used_idx(struct fixture *f)
+{
+	return le16toh(__atomic_load_n(&f->used->idx, __ATOMIC_SEQ_CST));
+}
+
+/* Both sides sleep whenever they may; a lost wake-up leaves this hanging. */
+static void no_wake_up_is_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct stress s = { f, eventfd(0, EFD_CLOEXEC),
+			    eventfd(0, EFD_CLOEXEC) };
+	uint16_t *avail_event;
+	pthread_t thread;
+
+	start(f, 4, EVENT_IDX);
+	avail_event = (uint16_t *)&f->used->ring[4];
+	for (unsigned int i = 0; i < 4; i++)
+		set(&f->desc[i], BUFFER, 16);
+	assert_int_equal(pthread_create(&thread, NULL, device_thread, &s), 0);
+	for (unsigned int sent = 0; sent < STRESS_ROUNDS;) {
+		uint16_t old = f->avail_idx;
+		unsigned int batch = 1 + sent % 3;
+
+		for (unsigned int i = 0; i < batch && sent < STRESS_ROUNDS; i++)
+			offer(f, (uint16_t)(sent++ % 4));
+		__atomic_store_n(&f->avail->idx, htole16(f->avail_idx),
+				 __ATOMIC_SEQ_CST);
+		if (vring_need_event(le16toh(__atomic_load_n(avail_event,
+							     __ATOMIC_SEQ_CST)),
+				     f->avail_idx, old))
+			eventfd_write(s.kick_fd, 1);
+		while (used_idx(f) != f->avail_idx) {
+			__atomic_store_n(&f->avail->ring[4],
+					 htole16(f->avail_idx - 1),
+					 __ATOMIC_SEQ_CST);
+			if (used_idx(f) != f->avail_idx)
+				wait_fd(s.irq_fd);
+		}
+	}
+	pthread_join(thread, NULL);
+	close(s.kick_fd);
+	close(s.irq_fd);
+}
+
+#define QUEUE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		QUEUE_TEST(event_idx_decides_interrupts),
+		QUEUE_TEST(event_idx_wraps_at_65536),
+		QUEUE_TEST(flags_decide_interrupts_without_event_idx),
+		QUEUE_TEST(avail_event_asks_for_notifications),
+		QUEUE_TEST(flags_ask_for_notifications_without_event_idx),
+		QUEUE_TEST(no_wake_up_is_lost),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
