@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The whole contract of an architecture.
+ *
+ * vmm/ calls these and knows nothing else of the machine's kind; x86/
+ * implements them. All return 0 or -errno unless they say otherwise.
+ */
+#ifndef LKVM_ARCH_H
+#define LKVM_ARCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <lkvm/machine.h>
+
+/* ---- the machine -------------------------------------------------------- */
+
+#define ARCH_MAX_CPUS 255
+#define ARCH_MIN_RAM (1 * MIB)
+
+struct arch_config {
+	unsigned int cpus; /* 1..ARCH_MAX_CPUS */
+	uint64_t ram_bytes; /* page multiple */
+	bool debug_exit; /* plug the debug exit device */
+};
+
+/*
+ * Does this KVM have what the machine needs? Returns 0, or -ENOTSUP after a
+ * message that names the missing capability.
+ */
+int arch_check_kvm(int kvm_fd);
+
+/*
+ * Make the board: interrupt controllers and timers in KVM, RAM at its place,
+ * the list of resources. @machine's memory, buses and irq are initialised
+ * but empty; machine->board is set here. Says itself what is wrong.
+ */
+int arch_board_create(struct machine *machine, int kvm_fd, int vm_fd,
+		      const struct arch_config *config);
+void arch_board_destroy(struct machine *machine);
+
+/* Interrupt controllers and timers as after power-on. vCPUs are stopped. */
+int arch_board_reset(struct machine *machine);
+
+/*
+ * The devices that the board itself has, for creation with the user's: an
+ * array of @count, owned by the board.
+ */
+const struct device_request *arch_board_devices(const struct machine *machine,
+						unsigned int *count);
+
+/* ---- vCPUs (on the vCPU's own thread) ----------------------------------- */
+
+/* After KVM_CREATE_VCPU: CPUID, topology, everything that never changes. */
+int arch_vcpu_init(struct machine *machine, int vcpu_fd, unsigned int index);
+
+/*
+ * Power-on state; vCPU 0 is set to the entry that arch_boot_load() chose,
+ * the others wait for it. Also the first time.
+ */
+int arch_vcpu_reset(struct machine *machine, int vcpu_fd, unsigned int index);
+
+/* Registers and the code bytes around the instruction pointer, as text. */
+void arch_vcpu_dump(struct machine *machine, int vcpu_fd, unsigned int index,
+		    FILE *out);
+
+/* ---- boot --------------------------------------------------------------- */
+
+/*
+ * What to boot. File descriptors stay open and owned by the caller, for a
+ * reset loads everything again; paths are for messages.
+ */
+struct boot_config {
+	const char *kernel_path;
+	int kernel_fd;
+	const char *initrd_path; /* NULL: none */
+	int initrd_fd;
+	const char *cmdline; /* complete */
+};
+
+/*
+ * Load kernel, initrd and command line into RAM, and the tables that describe
+ * the machine. After all devices exist; again after each reset, when RAM is
+ * zero. Says itself what is wrong with which file. Main thread; vCPUs may be
+ * under creation, but not running.
+ */
+int arch_boot_load(struct machine *machine, const struct boot_config *boot);
+
+/*
+ * The console that the default command line names for serial port 0
+ * ("console=ttyS0"), and how this kernel should reset on panic.
+ */
+const char *arch_default_cmdline(void);
+
+#endif

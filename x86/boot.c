@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Booting a kernel without firmware: which kind of image it is, what all
+ * kinds need besides the kernel itself (memory map, command line, initrd),
+ * and the tables that describe the machine.
+ *
+ * The memory map is that of INT 15h, AX=E820h (ACPI 6.4, clause 15.1), which
+ * both the Linux/x86 boot protocol and PVH hand over.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <lkvm/hw.h>
+#include <lkvm/log.h>
+#include <lkvm/x86.h>
+
+#define EBDA_END 0xa0000
+#define BIOS_AREA X86_ACPI_BASE /* to 1 MiB: ACPI and MP tables */
+#define RESET_VECTOR 0xffff0 /* F000:FFF0, within the BIOS area */
+#define PAGE_BYTES 4096
+
+static unsigned long long to_mib(uint64_t bytes)
+{
+	return bytes / MIB + (bytes % MIB != 0);
+}
+
+uint64_t x86_low_ram_end(const struct machine *machine)
+{
+	return machine->memory.region[0].size;
+}
+
+struct map_builder {
+	struct x86_e820_entry *map;
+	unsigned int count;
+};
+
+static void map_add(struct map_builder *builder, uint64_t base, uint64_t end,
+		    enum x86_e820_type type)
+{
+	if (base < end)
+		builder->map[builder->count++] = (struct x86_e820_entry) {
+			.base = base,
+			.len = end - base,
+			.type = type,
+		};
+}
+
+unsigned int x86_e820(const struct machine *machine,
+		      struct x86_e820_entry map[X86_E820_MAX])
+{
+	const struct guest_memory *mem = &machine->memory;
+	struct map_builder b = { .map = map };
+	unsigned int i;
+
+	_Static_assert(6 + MEMORY_MAX_REGIONS <= X86_E820_MAX, "map's size");
+
+	map_add(&b, 0, X86_LOW_RAM_END, X86_E820_RAM);
+	map_add(&b, X86_LOW_RAM_END, EBDA_END, X86_E820_RESERVED);
+	map_add(&b, BIOS_AREA, X86_HIGH_RAM, X86_E820_RESERVED);
+	map_add(&b, X86_HIGH_RAM, x86_low_ram_end(machine), X86_E820_RAM);
+	/*
+	 * All of the hole below the window for BARs: ECAM, which Linux uses
+	 * only where firmware reserves it, and the gap behind RAM, where it
+	 * would otherwise place BARs when there is no ACPI to name the window.
+	 */
+	map_add(&b, x86_low_ram_end(machine), X86_PCI_MMIO_BASE,
+		X86_E820_RESERVED);
+	/* KVM's own: the identity map's page and three for the TSS. */
+	map_add(&b, X86_IDENTITY_MAP, X86_TSS + 3 * PAGE_BYTES,
+		X86_E820_RESERVED);
+	for (i = 1; i < mem->nr_regions; i++)
+		map_add(&b, mem->region[i].base,
+			mem->region[i].base + mem->region[i].size,
+			X86_E820_RAM);
+	return b.count;
+}
+
+/* @what is "kernel" or "initrd". */
+static int file_size(const char *what, const char *path, int fd, uint64_t *size)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0) {
+		int err = -errno;
+
+		log_err("boot", "cannot read %s %s: %s", what, path,
+			strerror(-err));
+		return err;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		log_err("boot", "%s %s is not a regular file", what, path);
+		return -EINVAL;
+	}
+	if (st.st_size == 0) {
+		log_err("boot", "%s %s is empty", what, path);
+		return -EINVAL;
+	}
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* Into RAM, at a place that the caller has checked. */
+static int load_file(struct machine *machine, const char *what,
+		     const char *path, int fd, gpa_t gpa, uint64_t offset,
+		     uint64_t len)
+{
+	int ret = guest_load(&machine->memory, gpa, fd, (off_t)offset, len);
+
+	if (ret == -ENODATA)
+		log_err("boot", "%s %s became shorter while it was read", what,
+			path);
+	else if (ret)
+		log_err("boot", "cannot read %s %s: %s", what, path,
+			strerror(-ret));
+	return ret;
+}
+
+int x86_load_kernel(struct machine *machine, const struct boot_config *boot,
+		    gpa_t gpa, uint64_t offset, uint64_t len)
+{
+	return load_file(machine, "kernel", boot->kernel_path, boot->kernel_fd,
+			 gpa, offset, len);
+}
+
+int x86_kernel_too_large(const struct machine *machine,
+			 const struct boot_config *boot, uint64_t end)
+{
+	log_err("boot",
+		"kernel %s needs %llu MiB of RAM below 3 GiB, and there are "
+		"%llu MiB (see --mem)",
+		boot->kernel_path, to_mib(end),
+		(unsigned long long)(x86_low_ram_end(machine) / MIB));
+	return -ENOMEM;
+}
+
+int x86_load_cmdline(struct machine *machine, const struct boot_config *boot,
+		     uint64_t limit)
+{
+	size_t len = strlen(boot->cmdline);
+
+	limit = MIN(limit, X86_CMDLINE_MAX - 1);
+	if (len > limit) {
+		log_err("boot",
+			"the kernel command line has %zu bytes, and kernel %s "
+			"takes at most %llu",
+			len, boot->kernel_path, (unsigned long long)limit);
+		return -E2BIG;
+	}
+	return guest_write(&machine->memory, X86_CMDLINE, boot->cmdline,
+			   len + 1);
+}
+
+int x86_load_initrd(struct machine *machine, const struct boot_config *boot,
+		    uint64_t kernel_end, uint64_t limit,
+		    struct x86_initrd *initrd)
+{
+	uint64_t ram_end = x86_low_ram_end(machine);
+	uint64_t size, base, need;
+	int ret;
+
+	if (!boot->initrd_path) {
+		*initrd = (struct x86_initrd) { 0 };
+		return 0;
+	}
+	ret = file_size("initrd", boot->initrd_path, boot->initrd_fd, &size);
+	if (ret)
+		return ret;
+
+	limit = align_down(MIN(limit, X86_HOLE_START), PAGE_BYTES);
+	need = kernel_end + align_up(size, PAGE_BYTES);
+	if (need > limit) {
+		log_err("boot",
+			"initrd %s (%llu MiB) is too large: kernel %s has "
+			"place for %llu MiB whatever the RAM",
+			boot->initrd_path, to_mib(size), boot->kernel_path,
+			kernel_end < limit ?
+				(unsigned long long)(limit - kernel_end) / MIB :
+				0);
+		return -EFBIG;
+	}
+	if (need > ram_end) {
+		log_err("boot",
+			"initrd %s (%llu MiB) does not fit with --mem %llu "
+			"MiB; give at least %llu MiB",
+			boot->initrd_path, to_mib(size),
+			(unsigned long long)(ram_end / MIB), to_mib(need));
+		return -ENOMEM;
+	}
+
+	base = align_down(MIN(limit, ram_end) - size, PAGE_BYTES);
+	ret = load_file(machine, "initrd", boot->initrd_path, boot->initrd_fd,
+			base, 0, size);
+	if (ret)
+		return ret;
+	*initrd = (struct x86_initrd) { .base = base, .size = size };
+	return 0;
+}
+
+static int load_any_kernel(struct machine *machine,
+			   const struct boot_config *boot,
+			   struct x86_entry *entry)
+{
+	uint64_t size;
+	int ret;
+
+	ret = file_size("kernel", boot->kernel_path, boot->kernel_fd, &size);
+	if (ret)
+		return ret;
+	ret = x86_load_bzimage(machine, boot, size, entry);
+	if (ret == 1)
+		ret = x86_load_elf(machine, boot, size, entry);
+	if (ret == 1) {
+		log_err("boot", "kernel %s is not a bzImage nor an ELF kernel",
+			boot->kernel_path);
+		ret = -ENOEXEC;
+	}
+	return ret;
+}
+
+/*
+ * The one piece of firmware: real-mode code that pulls the reset line. Linux
+ * takes a hardware-reduced machine for one with EFI, does not find that when
+ * it reboots, and jumps to the BIOS's reset vector instead.
+ */
+static int write_reset_vector(struct machine *machine)
+{
+	const struct resource *power =
+		machine_find_resource(machine, RESOURCE_POWER, 0);
+	uint64_t port = power ? power->base + POWER_REG_RESET : 0;
+	const uint8_t code[] = {
+		0xb0,
+		POWER_RESET_VALUE, /* mov al, value */
+		0xba,
+		(uint8_t)port,
+		(uint8_t)(port >> 8), /* mov dx, port */
+		0xee, /* out dx, al */
+		0xf4,
+		0xeb,
+		0xfd /* hlt, for ever */
+	};
+
+	_Static_assert(RESET_VECTOR + sizeof(code) <= X86_MPTABLE_END, "place");
+	if (!power)
+		return 0;
+	return guest_write(&machine->memory, RESET_VECTOR, code, sizeof(code));
+}
+
+int arch_boot_load(struct machine *machine, const struct boot_config *boot)
+{
+	struct board *board = machine->board;
+	struct x86_entry entry;
+	int ret;
+
+	ret = load_any_kernel(machine, boot, &entry);
+	if (ret)
+		return ret;
+	ret = x86_acpi_write(machine, board->cpus);
+	if (!ret)
+		ret = x86_mptable_write(machine, board->cpus);
+	if (!ret)
+		ret = write_reset_vector(machine);
+	if (ret) {
+		log_err("boot", "cannot write the machine's tables: %s",
+			strerror(-ret));
+		return ret;
+	}
+	board->entry = entry;
+	return 0;
+}
+
+const char *arch_default_cmdline(void)
+{
+	return "console=ttyS0";
+}
