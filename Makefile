@@ -61,9 +61,9 @@ HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 VIRTIO := virtio/blk.c virtio/device.c virtio/pci.c virtio/queue.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot.c x86/boot-elf.c \
 	x86/boot-linux.c x86/cpuid.c x86/mptable.c x86/vcpu-state.c
-VMM :=
-COMMANDS :=
-MAIN :=
+VMM := vmm/device-table.c vmm/stats.c vmm/terminal.c vmm/vcpu.c vmm/vm.c
+COMMANDS := builtin-help.c builtin-run.c builtin-version.c
+MAIN := main.c
 
 LIB_SRC := $(CORE) $(DISK) $(HW) $(VIRTIO) $(X86) $(VMM)
 SRC := $(LIB_SRC) $(COMMANDS) $(MAIN)
@@ -74,7 +74,7 @@ OBJ := $(SRC:%.c=$(O)/obj/%.o)
 UNIT_SRC := $(wildcard tests/unit/test-*.c)
 UNIT := $(UNIT_SRC:%.c=$(O)/%)
 
-all: $(O)/liblkvm.a
+all: $(O)/lkvm
 
 $(O)/lkvm: $(OBJ)
 	$(call say,LD,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * lkvm run: options -> struct vm_config -> a VM that runs to its end.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <lkvm/commands.h>
+#include <lkvm/log.h>
+#include <lkvm/virtio.h>
+#include <lkvm/vm.h>
+
+/* Room for -p strings and defaults; the kernel's own limit is checked later. */
+#define CMDLINE_BYTES 65536
+
+#define DEFAULT_KVM "/dev/kvm"
+
+struct run_options {
+	const char *kernel;
+	const char *initrd;
+	const char *name;
+	const char *kvm_path;
+	char *params; /* all -p, joined by blanks; owned */
+	uint64_t ram_bytes; /* 0: default */
+	uint64_t cpus; /* 0: default */
+	int loglevel;
+	int transport;
+	int on_reset;
+	bool nodefaults;
+	bool debug_exit;
+	bool stats;
+	bool boot_timer;
+	bool help;
+	struct device_request *devices; /* owned with their configs */
+	unsigned int nr_devices;
+};
+
+static const char *const loglevels[] = { "error", "warning", "info", "debug",
+					 NULL };
+static const char *const transports[] = { "pci", NULL };
+static const char *const on_reset_choices[] = { "exit", "reset", "fail", NULL };
+
+/* -p may repeat: the kernel sees the strings joined by blanks. */
+static int add_params(void *target, const struct option_desc *desc,
+		      const char *value)
+{
+	struct run_options *options = target;
+	char *joined;
+
+	(void)desc;
+	if (asprintf(&joined, "%s%s%s", options->params ? options->params : "",
+		     options->params ? " " : "", value) < 0)
+		return -ENOMEM;
+	free(options->params);
+	options->params = joined;
+	return 0;
+}
+
+static int add_device(struct run_options *options,
+		      const struct device_type *type, void *config)
+{
+	struct device_request *grown = reallocarray(options->devices,
+						    options->nr_devices + 1,
+						    sizeof(*options->devices));
+
+	if (!grown)
+		return -ENOMEM;
+	options->devices = grown;
+	grown[options->nr_devices++] = (struct device_request) {
+		.type = type,
+		.config = config,
+	};
+	return 0;
+}
+
+/* A disk's config and the copy of the option text that it points into. */
+struct disk_request {
+	struct virtio_blk_options config; /* first: what the device sees */
+	char text[];
+};
+
+/* -d FILE[,key[=value]...]: the path is what stands before the first comma. */
+static int add_disk(void *target, const struct option_desc *desc,
+		    const char *value)
+{
+	struct disk_request *disk =
+		calloc(1, sizeof(*disk) + strlen(value) + 1);
+	char *keys;
+	int err = 0;
+
+	(void)desc;
+	if (!disk)
+		return -ENOMEM;
+	strcpy(disk->text, value);
+	keys = options_cut(disk->text);
+	disk->config.path = disk->text;
+	if (!*disk->text) {
+		log_err("run", "--disk: '%s' names no file", value);
+		err = -EINVAL;
+	}
+	if (!err && keys)
+		err = options_parse_list(virtio_blk_type.options, "--disk",
+					 keys, &disk->config);
+	if (!err)
+		err = add_device(target, &virtio_blk_type, disk);
+	if (err)
+		free(disk);
+	return err;
+}
+
+#define FIELD(name) offsetof(struct run_options, name)
+
+const struct option_desc run_options[] = {
+	{ OPTION_STRING, 'k', "kernel", "FILE",
+	  "kernel: bzImage or ELF (default: a build tree's, then /boot's)",
+	  .offset = FIELD(kernel) },
+	{ OPTION_STRING, 'i', "initrd", "FILE", "initial RAM disk",
+	  .offset = FIELD(initrd) },
+	{ OPTION_CALL, 'p', "params", "STRING",
+	  "kernel command line, after the defaults (may repeat)",
+	  .call = add_params },
+	{ OPTION_CALL, 'd', "disk", "FILE[,ro][,direct]",
+	  "raw disk image or block device (may repeat)", .call = add_disk },
+	{ OPTION_SIZE, 'm', "mem", "SIZE",
+	  "guest RAM in MiB, or with suffix B K M G T P",
+	  .offset = FIELD(ram_bytes), .min = ARCH_MIN_RAM, .unit = MIB },
+	{ OPTION_UINT, 'c', "cpus", "N", "vCPUs (default: the host's)",
+	  .offset = FIELD(cpus), .min = 1, .max = ARCH_MAX_CPUS },
+	{ OPTION_STRING, 0, "name", "NAME", "the VM's name",
+	  .offset = FIELD(name) },
+	{ OPTION_STRING, 0, "dev", "FILE",
+	  "KVM device (default: " DEFAULT_KVM ")", .offset = FIELD(kvm_path) },
+	{ OPTION_FLAG, 0, "nodefaults", NULL,
+	  "add nothing to the kernel command line",
+	  .offset = FIELD(nodefaults) },
+	{ OPTION_ENUM, 0, "virtio-transport", "pci",
+	  "how virtio devices are attached", .offset = FIELD(transport),
+	  .choices = transports },
+	{ OPTION_ENUM, 0, "on-reset", "exit|reset|fail",
+	  "when the guest resets: exit with 0, boot again, or exit with 252",
+	  .offset = FIELD(on_reset), .choices = on_reset_choices },
+	{ OPTION_FLAG, 0, "debug-exit", NULL,
+	  "a write of V to port 0xf4 exits with status (V << 1) | 1",
+	  .offset = FIELD(debug_exit) },
+	{ OPTION_FLAG, 0, "stats", NULL,
+	  "print counters of exits and devices at the end",
+	  .offset = FIELD(stats) },
+	{ OPTION_FLAG, 0, "boot-timer", NULL,
+	  "print the phases of the boot at the end",
+	  .offset = FIELD(boot_timer) },
+	{ OPTION_ENUM, 0, "loglevel", "error|warning|info|debug",
+	  "how much to say on stderr (default: warning)",
+	  .offset = FIELD(loglevel), .choices = loglevels },
+	{ OPTION_FLAG, 'h', "help", NULL, "print this help",
+	  .offset = FIELD(help) },
+	{ .kind = OPTION_END },
+};
+
+/* kvmtool's places for a kernel; NULL when none of them has one. */
+static char *find_kernel(void)
+{
+	static const char *const in_tree[] = {
+		"./bzImage",
+		"arch/x86/boot/bzImage",
+		"../../arch/x86/boot/bzImage",
+	};
+	static const char *const installed[] = { "vmlinuz", "bzImage" };
+	struct utsname host;
+	char *path;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(in_tree); i++)
+		if (!access(in_tree[i], R_OK))
+			return strdup(in_tree[i]);
+	uname(&host);
+	for (unsigned int i = 0; i < ARRAY_SIZE(installed); i++) {
+		if (asprintf(&path, "/boot/%s-%s", installed[i], host.release) <
+		    0)
+			return NULL;
+		if (!access(path, R_OK))
+			return path;
+		free(path);
+	}
+	return NULL;
+}
+
+/* Does the user's command line set @key ("root=")? */
+static bool has_param(const char *params, const char *key)
+{
+	for (const char *at = params; at && (at = strstr(at, key)); at++)
+		if (at == params || at[-1] == ' ')
+			return true;
+	return false;
+}
+
+/*
+ * The complete command line: what a boot needs, then the user's words, which
+ * win. Owned by the caller; NULL when memory is short.
+ */
+static char *build_cmdline(const struct run_options *options)
+{
+	const char *params = options->params ? options->params : "";
+	const struct virtio_blk_options *root = NULL;
+	const char *panic = "";
+	const char *disk = "";
+	char *cmdline;
+
+	if (options->nodefaults)
+		return strdup(params);
+	/* Nobody there to read a dead screen: end, so that CI goes on. */
+	if (!isatty(STDIN_FILENO) && !has_param(params, "panic="))
+		panic = " panic=-1";
+	for (unsigned int i = 0; i < options->nr_devices && !root; i++)
+		if (options->devices[i].type == &virtio_blk_type)
+			root = options->devices[i].config;
+	if (root && !has_param(params, "root="))
+		disk = root->read_only ? " root=/dev/vda ro" :
+					 " root=/dev/vda rw";
+	if (asprintf(&cmdline, "%s%s%s%s%s", arch_default_cmdline(), panic,
+		     disk, *params ? " " : "", params) < 0)
+		return NULL;
+	return cmdline;
+}
+
+/* 64 MiB for each CPU and three more, and at most 80% of the host's RAM. */
+static uint64_t default_ram(unsigned int cpus)
+{
+	uint64_t bytes = 64 * MIB * (cpus + 3);
+	struct sysinfo info;
+
+	if (!sysinfo(&info)) {
+		uint64_t host = (uint64_t)info.totalram * info.mem_unit;
+
+		bytes = MIN(bytes, host / 10 * 8);
+	}
+	return align_down(bytes, MIB);
+}
+
+static const struct virtio_transport *transport_of(int choice)
+{
+	static const struct virtio_transport *const all[] = {
+		&virtio_pci_transport,
+	};
+
+	return all[choice];
+}
+
+/* A VM's name becomes a thread's name, and one day a file's. */
+static bool good_name(const char *name)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789._-";
+	size_t len = strlen(name);
+
+	return len <= 64 && strspn(name, allowed) == len && name[0] != '.' &&
+	       name[0] != '-';
+}
+
+/* Positional arguments, and what only the whole command line can tell. */
+static int complete_options(struct run_options *options, int nr_args,
+			    char **args)
+{
+	if (nr_args > 1 || (nr_args == 1 && options->kernel)) {
+		log_err("run",
+			"'%s' is one argument too many: the kernel is %s",
+			args[nr_args - 1],
+			options->kernel ? options->kernel : args[0]);
+		return -EINVAL;
+	}
+	if (nr_args == 1)
+		options->kernel = args[0];
+	if (options->name && !good_name(options->name)) {
+		log_err("run", "--name: bad value '%s': use at most 64 letters, digits, '.', '_' or '-', and begin with a letter, a digit or '_'",
+			options->name);
+		return -EINVAL;
+	}
+	if (options->ram_bytes % 4096) {
+		log_err("run", "--mem: %s is not a multiple of 4K",
+			format_size(options->ram_bytes).text);
+		return -EINVAL;
+	}
+	if (!options->cpus)
+		options->cpus = (uint64_t)MIN(
+			MAX(sysconf(_SC_NPROCESSORS_ONLN), 1), ARCH_MAX_CPUS);
+	if (!options->ram_bytes)
+		options->ram_bytes = default_ram((unsigned int)options->cpus);
+	if (!options->kvm_path)
+		options->kvm_path = DEFAULT_KVM;
+	return 0;
+}
+
+static int run_vm(const struct run_options *options, const char *kernel,
+		  char *cmdline, uint64_t start_ns)
+{
+	const struct vm_config config = {
+		.name = options->name,
+		.kvm_path = options->kvm_path,
+		.kernel = kernel,
+		.initrd = options->initrd,
+		.cmdline = cmdline,
+		.ram_bytes = options->ram_bytes,
+		.cpus = (unsigned int)options->cpus,
+		.on_reset = (enum on_reset)options->on_reset,
+		.debug_exit = options->debug_exit,
+		.stats = options->stats,
+		.boot_timer = options->boot_timer,
+		.start_ns = start_ns,
+		.virtio_transport = transport_of(options->transport),
+		.devices = options->devices,
+		.nr_devices = options->nr_devices,
+	};
+	struct vm *vm;
+	int status;
+
+	if (vm_create(&config, &vm))
+		return STATUS_LKVM_FAILED;
+	status = vm_run(vm);
+	vm_destroy(vm);
+	return status;
+}
+
+static int run_with(struct run_options *options, uint64_t start_ns)
+{
+	char *found = options->kernel ? NULL : find_kernel();
+	const char *kernel = options->kernel ? options->kernel : found;
+	char *cmdline = build_cmdline(options);
+	int status = STATUS_LKVM_FAILED;
+
+	if (!kernel)
+		log_err("run", "no kernel found (name one with --kernel)");
+	else if (!cmdline)
+		log_err("run", "out of memory");
+	else
+		status = run_vm(options, kernel, cmdline, start_ns);
+	free(cmdline);
+	free(found);
+	return status;
+}
+
+int command_run(int argc, char **argv)
+{
+	struct run_options options = { .loglevel = LOG_LEVEL_WARNING };
+	uint64_t start_ns = now_ns();
+	int status = STATUS_LKVM_FAILED;
+	int nr_args;
+	int rest;
+
+	if (options_parse(run_options, "run", argc, argv, &options, &nr_args,
+			  &rest))
+		goto out;
+	if (options.help) {
+		char *help[] = { "help", "run", NULL };
+
+		status = command_help(2, help);
+		goto out;
+	}
+	if (rest < argc) {
+		log_err("run",
+			"'-- %s': commands in the guest are not supported",
+			argv[rest]);
+		goto out;
+	}
+	log_set_level((enum log_level)options.loglevel);
+	if (!complete_options(&options, nr_args, argv))
+		status = run_with(&options, start_ns);
+out:
+	for (unsigned int i = 0; i < options.nr_devices; i++)
+		free((void *)options.devices[i].config);
+	free(options.devices);
+	free(options.params);
+	return status;
+}

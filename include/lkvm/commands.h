@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The commands of the lkvm binary: `lkvm NAME ...`.
+ */
+#ifndef LKVM_COMMANDS_H
+#define LKVM_COMMANDS_H
+
+#include <lkvm/options.h>
+
+struct command {
+	const char *name;
+	const char *arguments; /* after the name in a usage line */
+	const char *summary;
+	const struct option_desc *options; /* for help; NULL: none */
+	/* Returns the process's exit status. argv[0] is the command. */
+	int (*run)(int argc, char **argv);
+};
+
+int command_run(int argc, char **argv);
+int command_help(int argc, char **argv);
+int command_version(int argc, char **argv);
+
+extern const struct option_desc run_options[];
+
+/* main.c: all commands, ended by a NULL name. */
+extern const struct command commands[];
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the user asked for: the one product of option parsing, the one input
+ * of vm_create(). All pointers are borrowed.
+ */
+#ifndef LKVM_CONFIG_H
+#define LKVM_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <lkvm/device.h>
+
+/* What happens when the guest resets itself. */
+enum on_reset { ON_RESET_EXIT, ON_RESET_RESET, ON_RESET_FAIL };
+
+struct vm_config {
+	const char *name;
+	const char *kvm_path; /* --dev */
+	const char *kernel;
+	const char *initrd; /* NULL: none */
+	const char *cmdline; /* complete */
+	uint64_t ram_bytes;
+	unsigned int cpus;
+	enum on_reset on_reset;
+	bool debug_exit;
+	bool stats;
+	bool boot_timer;
+	uint64_t start_ns; /* now_ns() when the command began */
+	const struct virtio_transport *virtio_transport;
+	/* The user's devices, in the order given. */
+	const struct device_request *devices;
+	unsigned int nr_devices;
+};
+
+#endif

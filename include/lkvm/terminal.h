@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The host's end of the console: standard input and output, raw when they are
+ * a terminal, with kvmtool's Ctrl-a commands; batched and with back-pressure
+ * in both directions.
+ */
+#ifndef LKVM_TERMINAL_H
+#define LKVM_TERMINAL_H
+
+#include <lkvm/machine.h>
+
+struct loop;
+struct terminal;
+
+struct terminal_callbacks {
+	void (*quit)(void *opaque); /* Ctrl-a x */
+	void *opaque;
+};
+
+/*
+ * Prepare, without touching the terminal yet. Main thread. 0 or -errno.
+ */
+int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
+		    struct terminal **out);
+
+/*
+ * Make stdin raw when it is a terminal, and begin to watch it. From here
+ * until terminal_stop() the terminal is restored even if the process dies of
+ * a signal. End of file on stdin is not an error: input just ends. Main
+ * thread. Returns 0 or -errno.
+ */
+int terminal_start(struct terminal *terminal);
+
+/*
+ * Write out what is still buffered (for at most a second when nobody reads),
+ * stop watching stdin and restore the terminal. Idempotent; main thread.
+ */
+void terminal_stop(struct terminal *terminal);
+
+/* terminal_stop(), and free. NULL is allowed. */
+void terminal_destroy(struct terminal *terminal);
+
+/* The end to plug into machine->serial[0]. */
+struct chardev *terminal_chardev(struct terminal *terminal);
+
+/*
+ * Write out what is buffered: before a message, so that it stands behind the
+ * guest's last words. Main thread.
+ */
+void terminal_flush(struct terminal *terminal);
+
+/* Is stdin a terminal (so that ^C goes to the guest)? */
+bool terminal_is_interactive(const struct terminal *terminal);
+
+#endif

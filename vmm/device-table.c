@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Every device type, in the order in which instances are created; they are
+ * destroyed in reverse. The host bridge comes before what is plugged into it.
+ */
+#include <stddef.h>
+
+#include <lkvm/hw.h>
+#include <lkvm/pci.h>
+#include <lkvm/virtio.h>
+#include <lkvm/vm.h>
+
+const struct device_type *const device_table[] = {
+	&power_type,
+	&rtc_type,
+	&i8042_type,
+	&serial_type,
+	&pvpanic_type,
+	&debug_exit_type,
+	&boot_timer_type,
+	&pci_host_type,
+	&virtio_blk_type,
+	NULL,
+};

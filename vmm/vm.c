@@ -1,0 +1,660 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The virtual machine: its creation in the order that its parts need, the main
+ * thread's wait for an end, pause, reset, and destruction in reverse.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <lkvm/arch.h>
+#include <lkvm/log.h>
+#include <lkvm/terminal.h>
+#include <lkvm/vm.h>
+
+/* ---- requests from any thread -------------------------------------------- */
+
+static void phase_mark(struct vm *vm, enum boot_phase phase)
+{
+	atomic_store(&vm->phase_ns[phase], now_ns());
+}
+
+/* First request wins; the main thread takes it from its loop. */
+static bool vm_end_locked(struct vm *vm, enum vm_end end, unsigned int detail)
+{
+	if (vm->end != VM_END_NONE)
+		return false;
+	vm->end = end;
+	vm->end_detail = detail;
+	phase_mark(vm, PHASE_END);
+	loop_stop(vm->machine.loop);
+	return true;
+}
+
+void vm_end(struct vm *vm, enum vm_end end, unsigned int detail)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm_end_locked(vm, end, detail);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_end_dump(struct vm *vm, enum vm_end end, struct vcpu *vcpu)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	if (out) {
+		arch_vcpu_dump(&vm->machine, vcpu->fd, vcpu->index, out);
+		fclose(out);
+	}
+	pthread_mutex_lock(&vm->lock);
+	if (vm_end_locked(vm, end, vcpu->index)) {
+		vm->end_dump = text;
+		text = NULL;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	free(text);
+}
+
+static void on_machine_request(struct machine *machine,
+			       enum machine_event event, unsigned int detail)
+{
+	static const enum vm_end ends[] = {
+		[MACHINE_POWEROFF] = VM_END_POWEROFF,
+		[MACHINE_RESET] = VM_END_RESET,
+		[MACHINE_PANIC] = VM_END_PANIC,
+		[MACHINE_DEBUG_EXIT] = VM_END_DEBUG_EXIT,
+	};
+
+	vm_end(container_of(machine, struct vm, machine), ends[event], detail);
+}
+
+static void on_boot_mark(struct machine *machine, unsigned int value)
+{
+	struct vm *vm = container_of(machine, struct vm, machine);
+
+	(void)value;
+	/* The first mark is the boot's end; later ones are a guest's own. */
+	if (!atomic_load(&vm->phase_ns[PHASE_USERSPACE]))
+		phase_mark(vm, PHASE_USERSPACE);
+}
+
+static void on_quit(void *opaque)
+{
+	vm_end(opaque, VM_END_QUIT, 0);
+}
+
+static void on_signal(void *opaque, uint32_t events)
+{
+	struct signalfd_siginfo info;
+	struct vm *vm = opaque;
+	struct machine *machine = &vm->machine;
+
+	(void)events;
+	if (read(vm->signals.fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGPWR)
+		machine->power_button(machine->power_button_opaque);
+	else
+		vm_end(vm, VM_END_SIGNAL, info.ssi_signo);
+}
+
+/* ---- the vCPU barrier ------------------------------------------------------ */
+
+static void set_run_state_locked(struct vm *vm, enum vm_run_state state)
+{
+	vm->run_state = state;
+	if (state != VM_RUNNING)
+		for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+			vcpu_kick(&vm->vcpus[i]);
+	pthread_cond_broadcast(&vm->changed);
+}
+
+void vm_pause(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	set_run_state_locked(vm, VM_PAUSED);
+	while (vm->parked < vm->nr_vcpus)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+	for (struct device *d = vm->machine.devices; d; d = d->next)
+		if (d->type->quiesce)
+			d->type->quiesce(d);
+}
+
+void vm_resume(struct vm *vm)
+{
+	for (struct device *d = vm->machine.devices; d; d = d->next)
+		if (d->type->resume)
+			d->type->resume(d);
+	pthread_mutex_lock(&vm->lock);
+	set_run_state_locked(vm, VM_RUNNING);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* Park all vCPUs for good and end their threads. Once is enough. */
+static void vm_stop(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	set_run_state_locked(vm, VM_STOPPING);
+	pthread_mutex_unlock(&vm->lock);
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		vcpu_join(&vm->vcpus[i]);
+	free(vm->vcpus);
+	vm->vcpus = NULL;
+	vm->nr_vcpus = 0;
+}
+
+/* Let all (parked) vCPUs take their power-on state. */
+static int reset_vcpus(struct vm *vm)
+{
+	int err;
+
+	pthread_mutex_lock(&vm->lock);
+	vm->reset_count++;
+	vm->resets_done = 0;
+	pthread_cond_broadcast(&vm->changed);
+	while (vm->resets_done < vm->nr_vcpus)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	err = vm->vcpu_error;
+	pthread_mutex_unlock(&vm->lock);
+	if (err)
+		log_err("vm", "cannot set a vCPU's state: %s", strerror(-err));
+	return err;
+}
+
+int vm_reset(struct vm *vm)
+{
+	int err;
+
+	for (struct device *d = vm->machine.devices; d; d = d->next)
+		if (d->type->reset)
+			d->type->reset(d);
+	/*
+	 * First the vCPUs, so that KVM forgets where in RAM the old guest had
+	 * its clock and steal-time pages; they follow again at the end, for
+	 * only then the entry point is known.
+	 */
+	err = reset_vcpus(vm);
+	if (err)
+		return err;
+	err = memory_clear(&vm->machine.memory);
+	if (!err)
+		err = arch_board_reset(&vm->machine);
+	if (err) {
+		log_err("vm", "cannot reset the machine: %s", strerror(-err));
+		return err;
+	}
+	err = arch_boot_load(&vm->machine, &vm->boot);
+	if (err)
+		return err;
+	pthread_mutex_lock(&vm->lock);
+	vm->end = VM_END_NONE;
+	pthread_mutex_unlock(&vm->lock);
+	return reset_vcpus(vm);
+}
+
+/* ---- creation -------------------------------------------------------------- */
+
+static int open_kvm(struct vm *vm)
+{
+	const char *path = vm->config->kvm_path;
+	int version;
+
+	vm->kvm_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (vm->kvm_fd < 0) {
+		int err = -errno;
+		const char *fix = "";
+
+		if (err == -EACCES)
+			fix = " (add yourself to group kvm)";
+		else if (err == -ENOENT)
+			fix = " (load the kvm module, or name another with --dev)";
+		log_err("kvm", "cannot open %s: %s%s", path, strerror(-err),
+			fix);
+		return err;
+	}
+	version = ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0);
+	if (version < 0) {
+		log_err("kvm", "%s is not a KVM device (name one with --dev)",
+			path);
+		return -ENOTTY;
+	}
+	if (version != KVM_API_VERSION) {
+		log_err("kvm", "%s has API version %d, and %d is needed", path,
+			version, KVM_API_VERSION);
+		return -ENOTSUP;
+	}
+	return arch_check_kvm(vm->kvm_fd);
+}
+
+static int check_cpus(struct vm *vm)
+{
+	unsigned int cpus = vm->config->cpus;
+	int max = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (max > 0 && cpus > (unsigned int)max) {
+		log_err("kvm", "%u CPUs asked for, and this KVM has at most %d",
+			cpus, max);
+		return -E2BIG;
+	}
+	if (online > 0 && cpus > (unsigned long)online)
+		log_warn("kvm", "%u vCPUs share the host's %ld CPUs", cpus,
+			 online);
+	return 0;
+}
+
+/* One of the files to boot; the errors name it. */
+static int open_boot_file(const char *path, const char *what, int *out)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0) {
+		int err = -errno;
+
+		log_err("boot", "Fatal: Unable to open %s %s: %s", what, path,
+			strerror(-err));
+		return err;
+	}
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
+		log_err("boot", "%s %s is not a regular file", what, path);
+		close(fd);
+		return -EINVAL;
+	}
+	*out = fd;
+	return 0;
+}
+
+static int open_boot_files(struct vm *vm)
+{
+	const struct vm_config *config = vm->config;
+	int err;
+
+	vm->boot.kernel_path = config->kernel;
+	vm->boot.initrd_path = config->initrd;
+	vm->boot.cmdline = config->cmdline;
+	err = open_boot_file(config->kernel, "kernel", &vm->boot.kernel_fd);
+	if (!err && config->initrd)
+		err = open_boot_file(config->initrd, "initrd",
+				     &vm->boot.initrd_fd);
+	return err;
+}
+
+static int create_board(struct vm *vm)
+{
+	struct machine *m = &vm->machine;
+	const struct arch_config arch = {
+		.cpus = vm->config->cpus,
+		.ram_bytes = vm->config->ram_bytes,
+		.debug_exit = vm->config->debug_exit,
+	};
+	int err;
+
+	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+	if (vm->vm_fd < 0) {
+		err = -errno;
+		log_err("kvm", "cannot create a VM: %s", strerror(-err));
+		return err;
+	}
+	memory_init(&m->memory, vm->vm_fd);
+	err = irq_init(&m->irq, vm->vm_fd);
+	if (err)
+		return err;
+	return arch_board_create(m, vm->kvm_fd, vm->vm_fd, &arch);
+}
+
+/* Their threads create the vCPUs while this one goes on. */
+static int start_vcpus(struct vm *vm)
+{
+	unsigned int cpus = vm->config->cpus;
+	int err;
+
+	vm->vcpus = calloc(cpus, sizeof(*vm->vcpus));
+	if (!vm->vcpus)
+		return -ENOMEM;
+	err = vcpu_setup_signal();
+	for (unsigned int i = 0; i < cpus && !err; i++) {
+		struct vcpu *vcpu = &vm->vcpus[i];
+
+		vcpu->vm = vm;
+		vcpu->index = i;
+		vcpu->fd = -1;
+		err = vcpu_start(vcpu);
+		if (!err)
+			vm->nr_vcpus++;
+	}
+	if (err)
+		log_err("vm", "cannot start vCPU threads: %s", strerror(-err));
+	return err;
+}
+
+static int wait_for_vcpus(struct vm *vm)
+{
+	int err;
+
+	pthread_mutex_lock(&vm->lock);
+	while (vm->ready < vm->nr_vcpus)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	err = vm->vcpu_error;
+	pthread_mutex_unlock(&vm->lock);
+	if (err)
+		log_err("kvm", "cannot create a vCPU: %s", strerror(-err));
+	return err;
+}
+
+/* Create @request's device and append it to the machine's list. */
+static int create_device(struct vm *vm, const struct device_request *request)
+{
+	struct device **end = &vm->machine.devices;
+	struct device *device;
+	int err;
+
+	err = request->type->create(&vm->machine, request->config, &device);
+	if (err) {
+		log_debug("vm", "cannot create a %s: %s", request->type->name,
+			  strerror(-err));
+		return err;
+	}
+	while (*end)
+		end = &(*end)->next;
+	*end = device;
+	return 0;
+}
+
+static int create_devices_of(struct vm *vm, const struct device_type *type,
+			     const struct device_request *requests,
+			     unsigned int count)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < count && !err; i++)
+		if (requests[i].type == type)
+			err = create_device(vm, &requests[i]);
+	return err;
+}
+
+static int create_devices(struct vm *vm)
+{
+	unsigned int nr_board;
+	const struct device_request *board =
+		arch_board_devices(&vm->machine, &nr_board);
+	int err = 0;
+
+	for (unsigned int i = 0; device_table[i] && !err; i++) {
+		err = create_devices_of(vm, device_table[i], board, nr_board);
+		if (!err)
+			err = create_devices_of(vm, device_table[i],
+						vm->config->devices,
+						vm->config->nr_devices);
+	}
+	return err;
+}
+
+static int watch_signals(struct vm *vm)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGPWR);
+	/* Before any thread exists: all of them inherit it. */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	vm->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (vm->signals.fd < 0)
+		return -errno;
+	vm->signals.ready = on_signal;
+	vm->signals.opaque = vm;
+	return loop_add(vm->machine.loop, &vm->signals, EPOLLIN);
+}
+
+static int create_host_side(struct vm *vm)
+{
+	const struct terminal_callbacks callbacks = {
+		.quit = on_quit,
+		.opaque = vm,
+	};
+	int err;
+
+	err = loop_create(&vm->machine.loop);
+	if (!err)
+		err = watch_signals(vm);
+	if (!err)
+		err = terminal_create(vm->machine.loop, &callbacks,
+				      &vm->terminal);
+	if (err)
+		log_err("vm", "cannot set up the console: %s", strerror(-err));
+	else
+		vm->machine.serial[0] = terminal_chardev(vm->terminal);
+	return err;
+}
+
+static struct vm *vm_alloc(const struct vm_config *config)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return NULL;
+	vm->config = config;
+	vm->kvm_fd = -1;
+	vm->vm_fd = -1;
+	vm->signals.fd = -1;
+	vm->boot.kernel_fd = -1;
+	vm->boot.initrd_fd = -1;
+	vm->run_state = VM_PAUSED;
+	vm->machine.request = on_machine_request;
+	vm->machine.boot_mark = on_boot_mark;
+	vm->machine.virtio_transport = config->virtio_transport;
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_cond_init(&vm->changed, NULL);
+	memory_init(&vm->machine.memory, -1);
+	bus_init(&vm->machine.pio);
+	bus_init(&vm->machine.mmio);
+	atomic_store(&vm->phase_ns[PHASE_START], config->start_ns);
+	return vm;
+}
+
+/* What ps and top show of the process. */
+static void set_process_name(const char *name)
+{
+	char text[16]; /* the kernel's limit */
+
+	snprintf(text, sizeof(text), "lkvm-%s", name);
+	pthread_setname_np(pthread_self(), text);
+}
+
+/* What a wrong command line could still break comes first. */
+static int vm_create_parts(struct vm *vm)
+{
+	int err;
+
+	if (vm->config->name)
+		set_process_name(vm->config->name);
+	err = open_boot_files(vm);
+	if (!err)
+		err = open_kvm(vm);
+	if (!err)
+		err = check_cpus(vm);
+	if (!err)
+		err = create_host_side(vm);
+	if (!err)
+		err = create_board(vm);
+	if (err)
+		return err;
+	phase_mark(vm, PHASE_BOARD);
+	err = start_vcpus(vm);
+	if (!err)
+		err = create_devices(vm);
+	if (err)
+		return err;
+	phase_mark(vm, PHASE_DEVICES);
+	err = arch_boot_load(&vm->machine, &vm->boot);
+	if (err)
+		return err;
+	phase_mark(vm, PHASE_LOADED);
+	err = wait_for_vcpus(vm);
+	if (!err)
+		err = reset_vcpus(vm);
+	return err;
+}
+
+int vm_create(const struct vm_config *config, struct vm **out)
+{
+	struct vm *vm = vm_alloc(config);
+	int err;
+
+	if (!vm)
+		return -ENOMEM;
+	err = vm_create_parts(vm);
+	if (err) {
+		vm_destroy(vm);
+		return err;
+	}
+	*out = vm;
+	return 0;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void vm_destroy(struct vm *vm)
+{
+	struct machine *m = &vm->machine;
+
+	vm_stop(vm);
+	/* The list is in order of creation; take it apart from its end. */
+	while (m->devices) {
+		struct device **last = &m->devices;
+		struct device *device;
+
+		while ((*last)->next)
+			last = &(*last)->next;
+		device = *last;
+		*last = NULL;
+		device->type->destroy(device);
+	}
+	if (m->board)
+		arch_board_destroy(m);
+	terminal_destroy(vm->terminal);
+	if (m->loop) {
+		loop_del(m->loop, &vm->signals);
+		loop_destroy(m->loop);
+	}
+	close_fd(vm->signals.fd);
+	close_fd(vm->vm_fd);
+	irq_release(&m->irq);
+	bus_release(&m->pio);
+	bus_release(&m->mmio);
+	memory_release(&m->memory);
+	close_fd(vm->kvm_fd);
+	close_fd(vm->boot.kernel_fd);
+	close_fd(vm->boot.initrd_fd);
+	pthread_cond_destroy(&vm->changed);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm->end_dump);
+	free(vm);
+}
+
+/* ---- the run ---------------------------------------------------------------- */
+
+/* Did this end mean "boot again", and did that work? */
+static bool reset_and_go_on(struct vm *vm)
+{
+	bool wanted;
+
+	pthread_mutex_lock(&vm->lock);
+	wanted = vm->end == VM_END_RESET &&
+		 vm->config->on_reset == ON_RESET_RESET;
+	pthread_mutex_unlock(&vm->lock);
+	if (!wanted)
+		return false;
+	log_info("vm", "guest reset: booting again");
+	vm_pause(vm);
+	if (vm_reset(vm)) {
+		vm->end = VM_END_KVM_ERROR;
+		return false;
+	}
+	vm_resume(vm);
+	return true;
+}
+
+/* The exit status of how the run ended, and the line that says so. */
+static int report_end(struct vm *vm)
+{
+	unsigned int detail = vm->end_detail;
+
+	switch (vm->end) {
+	case VM_END_NONE:
+	case VM_END_POWEROFF:
+	case VM_END_QUIT:
+		break;
+	case VM_END_RESET:
+		if (vm->config->on_reset != ON_RESET_FAIL)
+			break;
+		log_err("vm", "the guest reset itself");
+		return STATUS_RESET;
+	case VM_END_PANIC:
+		log_err("vm", "the guest kernel panicked");
+		return STATUS_PANIC;
+	case VM_END_DEBUG_EXIT:
+		return (int)((detail << 1 | 1) & 0xff);
+	case VM_END_SIGNAL:
+		log_info("vm", "ended by signal %u", detail);
+		return STATUS_SIGNALLED + (int)detail;
+	case VM_END_TRIPLE_FAULT:
+		log_err("vm", "triple fault on vCPU %u", detail);
+		break;
+	case VM_END_KVM_ERROR:
+		log_err("vm", "KVM cannot run the guest on");
+		break;
+	}
+	if (vm->end != VM_END_TRIPLE_FAULT && vm->end != VM_END_KVM_ERROR)
+		return STATUS_OK;
+	if (vm->end_dump)
+		fputs(vm->end_dump, stderr);
+	return STATUS_KVM_FAILED;
+}
+
+int vm_run(struct vm *vm)
+{
+	int err;
+
+	err = terminal_start(vm->terminal);
+	if (err) {
+		log_err("vm", "cannot watch standard input: %s",
+			strerror(-err));
+		return STATUS_LKVM_FAILED;
+	}
+	phase_mark(vm, PHASE_RUN);
+	vm_resume(vm);
+	do {
+		err = loop_run(vm->machine.loop);
+	} while (!err && reset_and_go_on(vm));
+
+	vm_pause(vm);
+	terminal_stop(vm->terminal);
+	if (vm->config->boot_timer)
+		vm_print_phases(vm, stderr);
+	if (vm->config->stats)
+		vm_print_stats(vm, stderr);
+	if (err) {
+		log_err("vm", "event loop: %s", strerror(-err));
+		return STATUS_LKVM_FAILED;
+	}
+	return report_end(vm);
+}
