@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Disk images: bytes at offsets, with no word of virtio or of guest
- * addresses.
+ * addresses. Formats (raw, qcow2) are layers over files and engines.
  *
- * Requests are asynchronous on the image's one I/O thread: image_submit()
- * starts one, done() reports it, maybe before image_submit() returns.
+ * An image may be used by several I/O threads at once, each through an
+ * image_queue of its own; a request is submitted and completed on the queue's
+ * thread.
  */
 #ifndef LKVM_IMAGE_H
 #define LKVM_IMAGE_H
@@ -14,66 +15,125 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include <lkvm/engine.h>
+
 struct image;
+struct image_queue;
+struct loop;
 
 enum image_op {
 	IMAGE_READ,
 	IMAGE_WRITE,
 	IMAGE_FLUSH, /* what completed before is on stable storage after */
+	IMAGE_DISCARD, /* a hint; the range then reads as zero or as before */
+	IMAGE_WRITE_ZEROES, /* the range reads as zero */
 };
 
 struct image_request {
 	enum image_op op;
-	uint64_t offset; /* bytes */
-	const struct iovec *iov; /* stays valid until done() */
+	bool unmap; /* WRITE_ZEROES: may give the blocks back */
+	uint64_t offset; /* bytes, a multiple of 512 */
+	uint64_t len; /* bytes of iov, or of the range; a multiple of 512 */
+	const struct iovec *iov; /* READ, WRITE: valid until done() */
 	unsigned int iov_count;
-	uint64_t len; /* bytes of iov */
-	/* @result: 0, or -errno and nothing is known of the data. */
+	/*
+	 * @result: 0, or -errno and nothing is known of the data. Called on
+	 * the queue's thread, maybe before image_submit() returns.
+	 */
 	void (*done)(struct image_request *request, int result);
+
+	/* the format's own, from here on */
+	struct image_queue *queue;
+	struct image_request *next;
+	void *format_data;
+};
+
+enum image_format { IMAGE_FORMAT_AUTO, IMAGE_FORMAT_RAW, IMAGE_FORMAT_QCOW2 };
+
+/* Who may lose what when the host fails (QEMU's names). */
+enum image_cache {
+	IMAGE_CACHE_WRITEBACK, /* page cache; flush reaches the disk */
+	IMAGE_CACHE_NONE, /* O_DIRECT; flush reaches the disk */
+	IMAGE_CACHE_UNSAFE, /* page cache; flush does nothing */
+};
+
+struct image_options {
+	const char *path;
+	enum image_format format; /* AUTO: probed once, at open */
+	enum image_cache cache;
+	enum engine_kind engine;
+	bool read_only;
+	bool snapshot; /* writes go to an unlinked overlay and vanish */
+	bool no_locking; /* take no OFD locks */
+	bool backing_ok; /* backing files outside the image's folder */
+	bool no_discard; /* discards are accepted and ignored */
 };
 
 struct image_ops {
-	void (*submit)(struct image *image, struct image_request *request);
+	const char *format; /* "raw", "qcow2" */
+	/* Per-queue state; queue->engine exists. 0 or -errno. Optional. */
+	int (*queue_init)(struct image_queue *queue);
+	void (*queue_release)(struct image_queue *queue);
+	/* Range and read_only have been checked. */
+	void (*submit)(struct image_queue *queue,
+		       struct image_request *request);
+	/* Write back what is cached; all queues are gone. */
 	void (*close)(struct image *image);
+	/*
+	 * The file's size may have changed (block device, resized raw file):
+	 * look again, set image->size. NULL: the size is the format's.
+	 */
+	int (*refresh)(struct image *image);
 };
 
 /* First member of each format's own struct. */
 struct image {
 	const struct image_ops *ops;
-	uint64_t size; /* bytes, a multiple of 512 */
+	struct image_options options; /* path is a copy, owned */
+	_Atomic uint64_t size; /* bytes, a multiple of 512 */
 	bool read_only;
+	uint32_t block_size; /* logical; 512, or 4096 of a 4Kn disk */
+	uint32_t physical_block_size;
+	uint32_t discard_granularity; /* bytes; 0: no discard */
 };
 
-struct image_options {
-	const char *path;
-	bool read_only;
-	bool direct; /* O_DIRECT */
+/* One I/O thread's way into an image. */
+struct image_queue {
+	struct image *image;
+	struct engine *engine; /* owned */
+	void *format_data;
+	unsigned int in_flight;
 };
 
 /*
- * Open @options->path: a regular file or block device, raw.
- * Returns 0, or -errno after one line on stderr that names file and fix.
+ * Open @options->path: a regular file or block device, with its backing
+ * files. Returns 0, or -errno after one line on stderr that names file and
+ * fix. Nothing of the file is changed before the first write, except the
+ * locks and, in a writable qcow2, what its specification asks for.
  */
 int image_open(const struct image_options *options, struct image **out);
 
-/* No request is in flight. NULL is allowed. */
+/* No queue exists. Writes back metadata, releases locks. NULL is allowed. */
 void image_close(struct image *image);
+
+/* @depth: requests in flight at most. On @loop's thread or before it runs. */
+int image_queue_create(struct image *image, struct loop *loop,
+		       unsigned int depth, struct image_queue **out);
+
+/* No request is in flight. NULL is allowed. */
+void image_queue_destroy(struct image_queue *queue);
 
 /*
  * Start @request. A range outside the image, or a write to a read-only one,
- * is answered with -EINVAL or -EROFS without reaching the file. The image's
- * I/O thread.
+ * is answered with -EINVAL or -EROFS without reaching the format.
  */
-void image_submit(struct image *image, struct image_request *request);
+void image_submit(struct image_queue *queue, struct image_request *request);
 
-/* ---- formats, for image_open() ------------------------------------------ */
+/* After a batch of image_submit(): hand it to the kernel. */
+void image_kick(struct image_queue *queue);
 
-/*
- * The bytes of @fd as they are. @align is what O_DIRECT asks of addresses,
- * offsets and lengths, 0 when @fd is not O_DIRECT; @size is a multiple of it.
- * On success @fd belongs to the image. Returns 0 or -ENOMEM.
- */
-int raw_image_create(int fd, uint64_t size, bool read_only, uint32_t align,
-		     struct image **out);
+/* ---- between the files of disk/ ------------------------------------------ */
+
+struct image_file; /* file.c: an open, locked host file and its properties */
 
 #endif
