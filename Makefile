@@ -48,14 +48,15 @@ CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
 	-Iinclude -pthread $(WARN) $(HARDEN) $(SAN_FLAGS) -MMD -MP
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -pthread $(SAN_FLAGS) $(LDFLAGS)
-LIBS :=
+LIBS := -luring -laio
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
 CORE := core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
 	core/memory.c core/options.c core/state.c core/util.c
-DISK := disk/image.c disk/raw.c
+DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
+	disk/engine-uring.c disk/file.c disk/file-lock.c disk/image.c disk/raw.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
 VIRTIO := virtio/blk.c virtio/device.c virtio/pci.c virtio/queue.c

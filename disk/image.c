@@ -1,166 +1,95 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Disk images: opening them, and the checks that every format shares.
+ * Disk images: opening them, queues, and the checks that every format shares.
  *
- * What a file is, is decided once, by its kind and size and what the user
- * said, never by its content: a guest that writes another format's magic
- * into a raw disk gains nothing.
+ * What a file is, is decided once, before the guest runs: by what the user
+ * said, else by its first bytes. A guest that writes another format's magic
+ * into a raw disk gains nothing (see image_options.format).
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include <lkvm/file.h>
 #include <lkvm/image.h>
 #include <lkvm/log.h>
 #include <lkvm/util.h>
 
 #define SECTOR 512
 
-/* What O_DIRECT is content with on any disk, when the kernel does not say. */
-#define DIRECT_ALIGN 4096
-
-/* Before the open: opening a device node can do things. */
-static int check_kind(const char *path)
+static int check_size(const struct image_file *file)
 {
-	struct stat st;
-	int err = 0;
-
-	if (stat(path, &st))
-		err = -errno;
-	else if (S_ISDIR(st.st_mode))
-		err = -EISDIR;
-	if (err) {
-		log_err("disk", "cannot open disk image %s: %s", path,
-			strerror(-err));
-		return err;
-	}
-	if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
-		return 0;
-	log_err("disk",
-		"cannot use %s as a disk image: it is a %s (a regular "
-		"file or a block device is needed)",
-		path,
-		S_ISCHR(st.st_mode)  ? "character device" :
-		S_ISFIFO(st.st_mode) ? "pipe" :
-				       "socket");
-	return -EINVAL;
-}
-
-static int open_file(const struct image_options *options)
-{
-	int flags = O_CLOEXEC | (options->read_only ? O_RDONLY : O_RDWR) |
-		    (options->direct ? O_DIRECT : 0);
-	int fd = open(options->path, flags);
-	const char *fix = "";
-	int err = errno;
-
-	if (fd >= 0)
-		return fd;
-	if (options->direct && err == EINVAL)
-		fix = " (no direct I/O there: leave out \",direct\")";
-	else if (!options->read_only && !access(options->path, R_OK))
-		fix = " (add \",ro\" to use it read-only)";
-	log_err("disk", "cannot open disk image %s%s: %s%s", options->path,
-		options->read_only ? "" : " for writing", strerror(err), fix);
-	return -err;
-}
-
-/* The size of the file that was opened, which need not be the path's now. */
-static int get_size(int fd, const char *path, uint64_t *size)
-{
-	struct stat st;
-	int err = 0;
-
-	if (fstat(fd, &st))
-		err = -errno;
-	else if (S_ISREG(st.st_mode))
-		*size = (uint64_t)st.st_size;
-	else if (ioctl(fd, BLKGETSIZE64, size))
-		err = -errno;
-	if (err)
-		log_err("disk", "cannot get the size of disk image %s: %s",
-			path, strerror(-err));
-	return err;
-}
-
-static int check_size(const char *path, uint64_t size, uint64_t unit)
-{
-	if (!size) {
+	if (!file->size) {
 		log_err("disk",
 			"disk image %s is empty (make one with: "
 			"truncate -s 1G FILE)",
-			path);
+			file->path);
 		return -EINVAL;
 	}
-	if (size % SECTOR) {
+	if (file->size % SECTOR) {
 		log_err("disk",
 			"disk image %s has %llu bytes, not a multiple "
 			"of %u (round it up with: truncate -s %%%u "
 			"FILE)",
-			path, (unsigned long long)size, SECTOR, SECTOR);
+			file->path, (unsigned long long)file->size, SECTOR,
+			SECTOR);
 		return -EINVAL;
 	}
-	if (size % unit) {
+	if (file->size % file->align) {
 		log_err("disk",
 			"disk image %s has %llu bytes, not a multiple "
-			"of %llu, the block size of direct I/O there "
+			"of %u, the block size of direct I/O there "
 			"(leave out \",direct\")",
-			path, (unsigned long long)size,
-			(unsigned long long)unit);
+			file->path, (unsigned long long)file->size,
+			file->align);
 		return -EINVAL;
 	}
 	return 0;
 }
 
-/* Alignment of addresses, offsets and lengths that O_DIRECT wants of @fd. */
-static uint32_t direct_align(int fd)
+static int open_raw(struct image_file *file, bool probed,
+		    const struct image_options *options, struct image **out)
 {
-	struct statx stx;
-	int block;
+	int err = check_size(file);
 
-	if (!ioctl(fd, BLKSSZGET, &block) && block > 0)
-		return (uint32_t)block;
-	if (!statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) &&
-	    stx.stx_mask & STATX_DIOALIGN && stx.stx_dio_offset_align)
-		return MAX(stx.stx_dio_offset_align, stx.stx_dio_mem_align);
-	return DIRECT_ALIGN;
+	if (err)
+		return err;
+	err = raw_image_create(file, probed, options, out);
+	if (err)
+		log_err("disk", "cannot open disk image %s: %s", options->path,
+			strerror(-err));
+	return err;
+}
+
+enum image_format image_probe(const void *sector)
+{
+	static const uint8_t qcow2_magic[] = { 'Q', 'F', 'I', 0xfb };
+
+	if (!memcmp(sector, qcow2_magic, sizeof(qcow2_magic)))
+		return IMAGE_FORMAT_QCOW2;
+	return IMAGE_FORMAT_RAW;
 }
 
 int image_open(const struct image_options *options, struct image **out)
 {
-	uint32_t align = 0;
-	uint64_t size = 0;
-	int err;
-	int fd;
+	const struct image_file_options file_options = {
+		.path = options->path,
+		.what = "disk image",
+		.read_only = options->read_only,
+		.direct = options->cache == IMAGE_CACHE_NONE,
+		.no_locking = options->no_locking,
+	};
+	struct image_file *file;
+	int err = image_file_open(&file_options, &file);
 
-	err = check_kind(options->path);
 	if (err)
 		return err;
-	fd = open_file(options);
-	if (fd < 0)
-		return fd;
-	err = get_size(fd, options->path, &size);
+	err = open_raw(file, options->format == IMAGE_FORMAT_AUTO, options,
+		       out);
 	if (err)
-		goto close_fd;
-	if (options->direct)
-		align = direct_align(fd);
-	err = check_size(options->path, size, MAX(align, SECTOR));
-	if (err)
-		goto close_fd;
-	err = raw_image_create(fd, size, options->read_only, align, out);
-	if (err) {
-		log_err("disk", "cannot open disk image %s: %s", options->path,
-			strerror(-err));
-		goto close_fd;
-	}
-	return 0;
-
-close_fd:
-	close(fd);
+		image_file_close(file);
 	return err;
 }
 
@@ -170,18 +99,115 @@ void image_close(struct image *image)
 		image->ops->close(image);
 }
 
-void image_submit(struct image *image, struct image_request *request)
+int image_refresh(struct image *image)
 {
+	return image->ops->refresh ? image->ops->refresh(image) : 0;
+}
+
+/* ---- queues -------------------------------------------------------------- */
+
+int image_queue_create_on(struct image *image, struct engine *engine,
+			  struct image_queue **out)
+{
+	struct image_queue *queue = calloc(1, sizeof(*queue));
 	int err = 0;
 
-	if (request->op == IMAGE_WRITE && image->read_only)
-		err = -EROFS;
-	else if (request->op != IMAGE_FLUSH &&
-		 (request->offset > image->size ||
-		  request->len > image->size - request->offset))
-		err = -EINVAL;
+	if (!queue)
+		return -ENOMEM;
+	queue->image = image;
+	queue->engine = engine;
+	if (image->ops->queue_init)
+		err = image->ops->queue_init(queue);
 	if (err)
-		request->done(request, err);
+		free(queue);
 	else
-		image->ops->submit(image, request);
+		*out = queue;
+	return err;
+}
+
+int image_queue_create(struct image *image, struct loop *loop,
+		       unsigned int depth, struct image_queue **out)
+{
+	struct engine *engine;
+	int err;
+
+	err = engine_create(image->options.engine,
+			    image->options.cache == IMAGE_CACHE_NONE, depth,
+			    loop, &engine);
+	if (err)
+		return err;
+	err = image_queue_create_on(image, engine, out);
+	if (err)
+		engine_destroy(engine);
+	return err;
+}
+
+void image_queue_destroy(struct image_queue *queue)
+{
+	if (!queue)
+		return;
+	if (queue->image->ops->queue_release)
+		queue->image->ops->queue_release(queue);
+	engine_destroy(queue->engine);
+	free(queue);
+}
+
+void image_kick(struct image_queue *queue)
+{
+	engine_kick(queue->engine);
+}
+
+void image_queue_on_batch(struct image_queue *queue, void (*fn)(void *opaque),
+			  void *opaque)
+{
+	queue->batch_fn = fn;
+	queue->batch_opaque = opaque;
+	engine_on_batch(queue->engine, fn, opaque);
+}
+
+void image_end_batch(struct image_queue *queue)
+{
+	image_kick(queue);
+	if (queue->batch_fn)
+		queue->batch_fn(queue->batch_opaque);
+}
+
+void image_queue_hurry(struct image_queue *queue)
+{
+	(void)queue;
+}
+
+/* ---- requests ------------------------------------------------------------ */
+
+static int check_request(const struct image *image,
+			 const struct image_request *request)
+{
+	uint64_t size = atomic_load(&image->size);
+	bool reads = request->op == IMAGE_READ || request->op == IMAGE_FLUSH;
+
+	if (image->read_only && !reads)
+		return -EROFS;
+	if (request->op == IMAGE_FLUSH)
+		return 0;
+	if ((request->offset | request->len) % SECTOR)
+		return -EINVAL;
+	if (request->offset > size || request->len > size - request->offset)
+		return -EINVAL;
+	return 0;
+}
+
+void image_submit(struct image_queue *queue, struct image_request *request)
+{
+	struct image *image = queue->image;
+	int err = check_request(image, request);
+	bool nothing = !request->len && request->op != IMAGE_FLUSH;
+
+	if (request->op == IMAGE_DISCARD && image->options.no_discard)
+		nothing = true;
+	if (err || nothing) {
+		request->done(request, err);
+		return;
+	}
+	request->queue = queue;
+	image->ops->submit(queue, request);
 }

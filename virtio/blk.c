@@ -54,6 +54,7 @@ struct blk_request {
 struct blk {
 	struct virtio_device vdev;
 	struct image *image;
+	struct image_queue *image_queue; /* on the thread's loop */
 	struct io_thread *thread;
 	int kick_fd; /* eventfd: the queue wants a look */
 	struct loop_source kick;
@@ -66,7 +67,7 @@ struct blk {
 	unsigned int nr_free;
 	unsigned int in_flight;
 	bool serving; /* within blk_serve(), which signals at its end */
-	bool stopping; /* the last request posts idle */
+	bool stopping; /* the last batch posts idle */
 	bool write_through; /* FLUSH was not negotiated */
 	sem_t idle;
 
@@ -98,8 +99,16 @@ static void complete(struct blk_request *req, uint8_t status, uint64_t filled)
 	virtq_push(vq, req->chain.head, (uint32_t)filled);
 	blk->free[blk->nr_free++] = (uint16_t)(req - blk->requests);
 	blk->in_flight--;
+}
+
+/* Requests have completed outside of blk_serve(): one signal for all. */
+static void batch_done(void *opaque)
+{
+	struct blk *blk = opaque;
+
 	if (!blk->serving)
-		virtio_device_signal(&blk->vdev, vq);
+		virtio_device_signal(&blk->vdev, &blk->vdev.queue[0]);
+	/* The last thing here: the queue is another thread's after it. */
 	if (blk->stopping && !blk->in_flight)
 		sem_post(&blk->idle);
 }
@@ -132,7 +141,7 @@ static void image_done(struct image_request *image, int result)
 	if (image->op == IMAGE_WRITE && blk->write_through) {
 		/* 5.2.6.2: such a driver takes a finished write for stable. */
 		image->op = IMAGE_FLUSH;
-		image_submit(blk->image, image);
+		image_submit(blk->image_queue, image);
 		return;
 	}
 	switch (req->type) {
@@ -170,7 +179,7 @@ static void submit(struct blk_request *req, enum image_op op,
 	req->image.iov_count = data->count;
 	req->image.len = data->len;
 	req->image.done = image_done;
-	image_submit(image, &req->image);
+	image_submit(req->blk->image_queue, &req->image);
 }
 
 static void get_id(struct blk_request *req)
@@ -280,6 +289,7 @@ static void blk_serve(struct blk *blk)
 		while (budget && (got = take(blk)) > 0)
 			budget--;
 	} while (budget && !got && virtq_enable_notify(vq));
+	image_kick(blk->image_queue);
 	blk->serving = false;
 	virtio_device_signal(&blk->vdev, vq);
 	if (got < 0)
@@ -320,6 +330,7 @@ static void stop_on_thread(void *opaque)
 	struct blk *blk = opaque;
 
 	loop_del(io_thread_loop(blk->thread), &blk->kick);
+	image_queue_hurry(blk->image_queue);
 	blk->stopping = true;
 	if (!blk->in_flight)
 		sem_post(&blk->idle);
@@ -420,13 +431,27 @@ static void blk_reset(struct device *device)
 		container_of(device, struct virtio_device, device));
 }
 
+static void destroy_queue(void *opaque)
+{
+	struct blk *blk = opaque;
+
+	image_queue_destroy(blk->image_queue);
+}
+
+static void stop_thread(struct blk *blk)
+{
+	/* There, no event of the queue's can be on its way any more. */
+	io_thread_call(blk->thread, destroy_queue, blk);
+	io_thread_destroy(blk->thread);
+}
+
 static void blk_destroy(struct device *device)
 {
 	struct blk *blk = container_of(device, struct blk, vdev.device);
 
 	/* A guest need not have reset its devices before it went. */
 	virtio_device_set_status(&blk->vdev, 0);
-	io_thread_destroy(blk->thread);
+	stop_thread(blk);
 	virtio_device_release(&blk->vdev);
 	sem_destroy(&blk->idle);
 	close(blk->kick_fd);
@@ -481,12 +506,23 @@ static void set_config(struct blk *blk)
 	blk->vdev.config_len = sizeof(config);
 }
 
-static int create_thread(struct blk *blk)
+static int start_thread(struct blk *blk)
 {
 	char name[sizeof(blk->vdev.device.name) + 3];
+	int err;
 
 	snprintf(name, sizeof(name), "io-%s", blk->vdev.device.name);
-	return io_thread_create(name, &blk->thread);
+	err = io_thread_create(name, &blk->thread);
+	if (err)
+		return err;
+	err = image_queue_create(blk->image, io_thread_loop(blk->thread),
+				 BLK_QUEUE_SIZE, &blk->image_queue);
+	if (err) {
+		io_thread_destroy(blk->thread);
+		return err;
+	}
+	image_queue_on_batch(blk->image_queue, batch_done, blk);
+	return 0;
 }
 
 static int blk_create(struct machine *machine, const void *config,
@@ -496,7 +532,8 @@ static int blk_create(struct machine *machine, const void *config,
 	const struct image_options image_options = {
 		.path = options->path,
 		.read_only = options->read_only,
-		.direct = options->direct,
+		.cache = options->direct ? IMAGE_CACHE_NONE :
+					   IMAGE_CACHE_WRITEBACK,
 	};
 	uint64_t features = BIT_ULL(VIRTIO_BLK_F_SEG_MAX) |
 			    BIT_ULL(VIRTIO_BLK_F_BLK_SIZE) |
@@ -526,17 +563,17 @@ static int blk_create(struct machine *machine, const void *config,
 		features |= BIT_ULL(VIRTIO_BLK_F_RO);
 	virtio_device_init(&blk->vdev, machine, &virtio_blk_type, &blk_ops,
 			   features, 1, BLK_QUEUE_SIZE);
-	err = create_thread(blk);
+	err = start_thread(blk);
 	if (err)
 		goto release;
 	err = virtio_device_plug(&blk->vdev);
 	if (err)
-		goto destroy_thread;
+		goto stop_thread;
 	*out = &blk->vdev.device;
 	return 0;
 
-destroy_thread:
-	io_thread_destroy(blk->thread);
+stop_thread:
+	stop_thread(blk);
 release:
 	virtio_device_release(&blk->vdev);
 	sem_destroy(&blk->idle);

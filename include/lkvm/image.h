@@ -18,8 +18,11 @@
 #include <lkvm/engine.h>
 
 struct image;
+struct image_file;
 struct image_queue;
 struct loop;
+struct throttle;
+struct throttle_queue;
 
 enum image_op {
 	IMAGE_READ,
@@ -38,14 +41,18 @@ struct image_request {
 	unsigned int iov_count;
 	/*
 	 * @result: 0, or -errno and nothing is known of the data. Called on
-	 * the queue's thread, maybe before image_submit() returns.
+	 * the queue's thread, maybe before image_submit() returns. The request
+	 * may be freed, or submitted again, within.
 	 */
 	void (*done)(struct image_request *request, int result);
 
-	/* the format's own, from here on */
+	/* the image's own, from here on */
 	struct image_queue *queue;
 	struct image_request *next;
 	void *format_data;
+	struct engine_io io; /* raw's, as is what follows */
+	uint64_t position; /* bytes that went through the bounce buffer */
+	struct image_request *next_write; /* of those that are kept apart */
 };
 
 enum image_format { IMAGE_FORMAT_AUTO, IMAGE_FORMAT_RAW, IMAGE_FORMAT_QCOW2 };
@@ -59,7 +66,13 @@ enum image_cache {
 
 struct image_options {
 	const char *path;
-	enum image_format format; /* AUTO: probed once, at open */
+	/*
+	 * AUTO: qcow2 if the file has its magic, raw otherwise; looked at once,
+	 * at open. The guest of an image that was taken for raw in this way
+	 * cannot write the magic to its first sector: the next open would
+	 * believe it, and follow the guest to any backing file.
+	 */
+	enum image_format format;
 	enum image_cache cache;
 	enum engine_kind engine;
 	bool read_only;
@@ -67,6 +80,8 @@ struct image_options {
 	bool no_locking; /* take no OFD locks */
 	bool backing_ok; /* backing files outside the image's folder */
 	bool no_discard; /* discards are accepted and ignored */
+	uint64_t iops; /* requests a second; 0: no limit */
+	uint64_t bandwidth; /* bytes a second; 0: no limit */
 };
 
 struct image_ops {
@@ -74,10 +89,13 @@ struct image_ops {
 	/* Per-queue state; queue->engine exists. 0 or -errno. Optional. */
 	int (*queue_init)(struct image_queue *queue);
 	void (*queue_release)(struct image_queue *queue);
-	/* Range and read_only have been checked. */
+	/*
+	 * Range, alignment to 512 and read_only have been checked, and len is
+	 * not 0 (but for FLUSH).
+	 */
 	void (*submit)(struct image_queue *queue,
 		       struct image_request *request);
-	/* Write back what is cached; all queues are gone. */
+	/* Write back what is cached; all queues are gone. Frees the image. */
 	void (*close)(struct image *image);
 	/*
 	 * The file's size may have changed (block device, resized raw file):
@@ -86,15 +104,16 @@ struct image_ops {
 	int (*refresh)(struct image *image);
 };
 
-/* First member of each format's own struct. */
+/* First member of each format's own struct, zeroed, filled by its open. */
 struct image {
 	const struct image_ops *ops;
-	struct image_options options; /* path is a copy, owned */
+	struct image_options options; /* path: the format's own copy */
 	_Atomic uint64_t size; /* bytes, a multiple of 512 */
 	bool read_only;
 	uint32_t block_size; /* logical; 512, or 4096 of a 4Kn disk */
 	uint32_t physical_block_size;
 	uint32_t discard_granularity; /* bytes; 0: no discard */
+	struct throttle *throttle; /* NULL: no limits */
 };
 
 /* One I/O thread's way into an image. */
@@ -102,7 +121,9 @@ struct image_queue {
 	struct image *image;
 	struct engine *engine; /* owned */
 	void *format_data;
-	unsigned int in_flight;
+	struct throttle_queue *throttle; /* NULL: no limits */
+	void (*batch_fn)(void *opaque);
+	void *batch_opaque;
 };
 
 /*
@@ -116,24 +137,62 @@ int image_open(const struct image_options *options, struct image **out);
 /* No queue exists. Writes back metadata, releases locks. NULL is allowed. */
 void image_close(struct image *image);
 
+/*
+ * The file may have been resized: look, and set image->size. Returns 0, or
+ * -errno and the size is as it was. Any thread.
+ */
+int image_refresh(struct image *image);
+
 /* @depth: requests in flight at most. On @loop's thread or before it runs. */
 int image_queue_create(struct image *image, struct loop *loop,
 		       unsigned int depth, struct image_queue **out);
+
+/* As before, over an engine that exists: the queue owns it, but on error. */
+int image_queue_create_on(struct image *image, struct engine *engine,
+			  struct image_queue **out);
 
 /* No request is in flight. NULL is allowed. */
 void image_queue_destroy(struct image_queue *queue);
 
 /*
- * Start @request. A range outside the image, or a write to a read-only one,
- * is answered with -EINVAL or -EROFS without reaching the format.
+ * Start @request. What is not within the image, a multiple of 512, or a write
+ * to a read-only one, is answered with -EINVAL or -EROFS without reaching the
+ * format.
  */
 void image_submit(struct image_queue *queue, struct image_request *request);
 
-/* After a batch of image_submit(): hand it to the kernel. */
+/* After a batch of image_submit(): hand it to the kernel. Calls done(). */
 void image_kick(struct image_queue *queue);
+
+/*
+ * Call @fn(@opaque) after batches of done(), for what costs per batch. A done()
+ * from within image_submit() is none of them.
+ */
+void image_queue_on_batch(struct image_queue *queue, void (*fn)(void *opaque),
+			  void *opaque);
+
+/*
+ * Let go what waits for the disk's rate limits: somebody waits for all
+ * requests to end (a reset, a pause).
+ */
+void image_queue_hurry(struct image_queue *queue);
 
 /* ---- between the files of disk/ ------------------------------------------ */
 
-struct image_file; /* file.c: an open, locked host file and its properties */
+/*
+ * For what calls image_submit() or done() from a loop source of its own: kick,
+ * and call what image_queue_on_batch() set. The last thing that it does.
+ */
+void image_end_batch(struct image_queue *queue);
+
+/* What IMAGE_FORMAT_AUTO takes a file with this first sector for. */
+enum image_format image_probe(const void *sector);
+
+/*
+ * The raw format over @file, which then belongs to the image. @probed: nobody
+ * named the format. Returns 0 or -errno.
+ */
+int raw_image_create(struct image_file *file, bool probed,
+		     const struct image_options *options, struct image **out);
 
 #endif

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <lkvm/file.h>
 #include <lkvm/image.h>
 #include <lkvm/log.h>
 #include <lkvm/util.h>
@@ -98,16 +99,64 @@ static void assert_path_fails(const char *path, int err, const char *words)
 	assert_open_fails(&options, err, words);
 }
 
-static struct image *open_image(const struct fixture *f, bool read_only)
+/* An image, and a queue of it on a loop that nobody runs. */
+struct disk {
+	struct image *image;
+	struct image_queue *queue;
+	struct loop *loop;
+};
+
+static struct disk make_disk(struct image *image)
+{
+	struct disk disk = { .image = image };
+
+	assert_int_equal(loop_create(&disk.loop), 0);
+	assert_int_equal(
+		image_queue_create(disk.image, disk.loop, 8, &disk.queue), 0);
+	return disk;
+}
+
+static struct disk open_with(const struct image_options *options)
+{
+	struct image *image;
+
+	assert_int_equal(image_open(options, &image), 0);
+	return make_disk(image);
+}
+
+static struct disk open_disk(const struct fixture *f, bool read_only)
 {
 	const struct image_options options = {
 		.path = f->path,
 		.read_only = read_only,
 	};
+
+	return open_with(&options);
+}
+
+/* As if direct I/O wanted blocks of 4 KiB, on any file system. */
+static struct disk open_4k_disk(const struct fixture *f)
+{
+	const struct image_file_options file_options = {
+		.path = f->path,
+		.what = "disk image",
+	};
+	const struct image_options options = { .path = f->path };
+	struct image_file *file;
 	struct image *image;
 
-	assert_int_equal(image_open(&options, &image), 0);
-	return image;
+	assert_int_equal(image_file_open(&file_options, &file), 0);
+	file->direct = true;
+	file->align = file->mem_align = 4096;
+	assert_int_equal(raw_image_create(file, false, &options, &image), 0);
+	return make_disk(image);
+}
+
+static void close_disk(struct disk *disk)
+{
+	image_queue_destroy(disk->queue);
+	loop_destroy(disk->loop);
+	image_close(disk->image);
 }
 
 struct call {
@@ -125,7 +174,7 @@ static void call_done(struct image_request *request, int result)
 }
 
 /* The result of one request. */
-static int submit(struct image *image, enum image_op op, uint64_t offset,
+static int submit(struct disk *disk, enum image_op op, uint64_t offset,
 		  const struct iovec *iov, unsigned int count)
 {
 	struct call call = {
@@ -139,17 +188,19 @@ static int submit(struct image *image, enum image_op op, uint64_t offset,
 		},
 	};
 
-	image_submit(image, &call.request);
+	image_submit(disk->queue, &call.request);
+	while (!call.done)
+		engine_wait(disk->queue->engine);
 	assert_int_equal(call.done, 1);
 	return call.result;
 }
 
-static int submit_flat(struct image *image, enum image_op op, uint64_t offset,
+static int submit_flat(struct disk *disk, enum image_op op, uint64_t offset,
 		       void *data, size_t len)
 {
 	struct iovec iov = { data, len };
 
-	return submit(image, op, offset, &iov, 1);
+	return submit(disk, op, offset, &iov, 1);
 }
 
 static void assert_file_is_as_wanted(const struct fixture *f)
@@ -191,6 +242,7 @@ static void wrong_kinds_are_refused(void **state)
 static void wrong_sizes_are_refused(void **state)
 {
 	struct fixture *f = *state;
+	struct disk disk;
 
 	assert_int_equal(truncate(f->path, 0), 0);
 	assert_path_fails(f->path, -EINVAL, "is empty");
@@ -199,7 +251,8 @@ static void wrong_sizes_are_refused(void **state)
 	assert_int_equal(truncate(f->path, 1025), 0);
 	assert_path_fails(f->path, -EINVAL, "truncate -s %512");
 	assert_int_equal(truncate(f->path, 1024), 0);
-	image_close(open_image(f, false));
+	disk = open_disk(f, false);
+	close_disk(&disk);
 }
 
 /* As another user when this one is root, whom no mode stops. */
@@ -207,13 +260,15 @@ static void permissions_are_explained(void **state)
 {
 	struct fixture *f = *state;
 	bool root = !geteuid();
+	struct disk disk;
 
 	assert_int_equal(chmod(f->path, 0444), 0);
 	/* access() asks for the real user: both change. */
 	if (root)
 		assert_int_equal(setresuid(65534, 65534, 0), 0);
 	assert_path_fails(f->path, -EACCES, "add \",ro\"");
-	image_close(open_image(f, true));
+	disk = open_disk(f, true);
+	close_disk(&disk);
 	if (root)
 		assert_int_equal(setresuid(0, 0, 0), 0);
 
@@ -229,14 +284,14 @@ static void descriptors_are_not_inherited(void **state)
 {
 	struct fixture *f = *state;
 	int probe = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	struct image *image;
+	struct disk disk;
 
 	/* The lowest free number is the one that the image gets. */
 	close(probe);
-	image = open_image(f, true);
+	disk = open_disk(f, true);
 	assert_int_equal(fcntl(probe, F_GETFD), FD_CLOEXEC);
 	assert_int_equal(fcntl(probe, F_GETFL) & O_ACCMODE, O_RDONLY);
-	image_close(image);
+	close_disk(&disk);
 	image_close(NULL);
 }
 
@@ -245,31 +300,31 @@ static void descriptors_are_not_inherited(void **state)
 static void bytes_go_where_they_belong(void **state)
 {
 	struct fixture *f = *state;
-	struct image *image = open_image(f, false);
+	struct disk disk = open_disk(f, false);
 	uint8_t data[4096];
-	/* Nothing assumes sectors, and empty elements are harmless. */
+	/* No element need be a sector, and empty ones are harmless. */
 	const struct iovec iov[] = {
 		{ data, 1 },	   { data, 0 },		 { data + 1, 510 },
 		{ data + 511, 1 }, { data + 512, 3072 },
 	};
 
-	assert_int_equal(image->size, SIZE);
-	assert_int_equal(submit(image, IMAGE_READ, 8192, iov, 5), 0);
+	assert_int_equal(disk.image->size, SIZE);
+	assert_int_equal(submit(&disk, IMAGE_READ, 8192, iov, 5), 0);
 	assert_memory_equal(data, f->want + 8192, 3584);
 	memset(data, 0x77, sizeof(data));
 	memset(f->want + 512, 0x77, 3584);
-	assert_int_equal(submit(image, IMAGE_WRITE, 512, iov, 5), 0);
-	assert_int_equal(submit(image, IMAGE_FLUSH, 0, NULL, 0), 0);
-	assert_int_equal(submit(image, IMAGE_READ, SIZE, NULL, 0), 0);
-	image_close(image);
+	assert_int_equal(submit(&disk, IMAGE_WRITE, 512, iov, 5), 0);
+	assert_int_equal(submit(&disk, IMAGE_FLUSH, 0, NULL, 0), 0);
+	assert_int_equal(submit(&disk, IMAGE_READ, SIZE, NULL, 0), 0);
+	close_disk(&disk);
 	assert_file_is_as_wanted(f);
 }
 
 static void more_elements_than_one_call_takes(void **state)
 {
-	enum { COUNT = 2 * IOV_MAX + 7 };
+	enum { COUNT = 2 * IOV_MAX + 512 };
 	struct fixture *f = *state;
-	struct image *image = open_image(f, false);
+	struct disk disk = open_disk(f, false);
 	struct iovec *iov = calloc(COUNT, sizeof(*iov));
 	uint8_t *data = calloc(COUNT, 3);
 
@@ -279,12 +334,12 @@ static void more_elements_than_one_call_takes(void **state)
 		iov[i].iov_base = data + 3 * i;
 		iov[i].iov_len = 3;
 	}
-	assert_int_equal(submit(image, IMAGE_READ, 1024, iov, COUNT), 0);
+	assert_int_equal(submit(&disk, IMAGE_READ, 1024, iov, COUNT), 0);
 	assert_memory_equal(data, f->want + 1024, 3 * COUNT);
 	memset(data, 0x33, 3 * COUNT);
-	memset(f->want + 5, 0x33, 3 * COUNT);
-	assert_int_equal(submit(image, IMAGE_WRITE, 5, iov, COUNT), 0);
-	image_close(image);
+	memset(f->want + 512, 0x33, 3 * COUNT);
+	assert_int_equal(submit(&disk, IMAGE_WRITE, 512, iov, COUNT), 0);
+	close_disk(&disk);
 	free(iov);
 	free(data);
 	assert_file_is_as_wanted(f);
@@ -295,7 +350,10 @@ static void ranges_outside_are_refused(void **state)
 	static const struct {
 		uint64_t offset, len;
 	} bad[] = {
-		{ SIZE, 1 },
+		{ SIZE, 512 },
+		{ SIZE - 512, 1024 },
+		{ 0, 1 },
+		{ 1, 512 },
 		{ SIZE - 511, 512 },
 		{ SIZE + 1, 0 },
 		{ UINT64_MAX, 1 },
@@ -304,7 +362,7 @@ static void ranges_outside_are_refused(void **state)
 		{ 0, UINT64_MAX },
 	};
 	struct fixture *f = *state;
-	struct image *image = open_image(f, false);
+	struct disk disk = open_disk(f, false);
 
 	for (unsigned int i = 0; i < 2 * ARRAY_SIZE(bad); i++) {
 		struct call call = {
@@ -316,47 +374,47 @@ static void ranges_outside_are_refused(void **state)
 			},
 		};
 
-		image_submit(image, &call.request);
+		image_submit(disk.queue, &call.request);
 		assert_int_equal(call.done, 1);
 		assert_int_equal(call.result, -EINVAL);
 	}
-	image_close(image);
+	close_disk(&disk);
 	assert_file_is_as_wanted(f);
 }
 
 static void read_only_image_is_not_written(void **state)
 {
 	struct fixture *f = *state;
-	struct image *image = open_image(f, true);
+	struct disk disk = open_disk(f, true);
 	uint8_t data[512] = { 0 };
 
-	assert_int_equal(submit_flat(image, IMAGE_WRITE, 0, data, 512), -EROFS);
-	assert_int_equal(submit_flat(image, IMAGE_READ, 0, data, 512), 0);
+	assert_int_equal(submit_flat(&disk, IMAGE_WRITE, 0, data, 512), -EROFS);
+	assert_int_equal(submit_flat(&disk, IMAGE_READ, 0, data, 512), 0);
 	assert_memory_equal(data, f->want, 512);
-	assert_int_equal(submit(image, IMAGE_FLUSH, 0, NULL, 0), 0);
-	image_close(image);
+	assert_int_equal(submit(&disk, IMAGE_FLUSH, 0, NULL, 0), 0);
+	close_disk(&disk);
 	assert_file_is_as_wanted(f);
 }
 
 static void file_that_shrank_is_an_error(void **state)
 {
 	struct fixture *f = *state;
-	struct image *image = open_image(f, false);
+	struct disk disk = open_disk(f, false);
 	uint8_t data[1024];
 
 	assert_int_equal(truncate(f->path, SIZE / 2), 0);
-	assert_int_equal(submit_flat(image, IMAGE_READ, SIZE - 512, data, 512),
+	assert_int_equal(submit_flat(&disk, IMAGE_READ, SIZE - 512, data, 512),
 			 -EIO);
-	assert_int_equal(submit_flat(image, IMAGE_READ, SIZE / 2 - 512, data,
+	assert_int_equal(submit_flat(&disk, IMAGE_READ, SIZE / 2 - 512, data,
 				     1024),
 			 -EIO);
-	image_close(image);
+	close_disk(&disk);
 }
 
 /* ---- O_DIRECT ----------------------------------------------------------- */
 
 /* Shapes that need the bounce buffer, some larger than it is. */
-static void try_odd_shapes(struct fixture *f, struct image *image)
+static void try_odd_shapes(struct fixture *f, struct disk *disk)
 {
 	static const struct {
 		uint64_t offset;
@@ -387,7 +445,7 @@ static void try_odd_shapes(struct fixture *f, struct image *image)
 
 		memset(data, 0, SIZE + 4096);
 		assert_int_equal(
-			submit(image, IMAGE_READ, shape[i].offset, iov, 2), 0);
+			submit(disk, IMAGE_READ, shape[i].offset, iov, 2), 0);
 		assert_memory_equal(at, f->want + shape[i].offset,
 				    shape[i].len);
 		memset(at, (int)i + 1, shape[i].len);
@@ -396,7 +454,7 @@ static void try_odd_shapes(struct fixture *f, struct image *image)
 		       f->want + shape[i].offset + shape[i].len / 3,
 		       shape[i].len - shape[i].len / 3);
 		assert_int_equal(
-			submit(image, IMAGE_WRITE, shape[i].offset, iov, 2), 0);
+			submit(disk, IMAGE_WRITE, shape[i].offset, iov, 2), 0);
 		assert_file_is_as_wanted(f);
 	}
 	free(data);
@@ -406,16 +464,14 @@ static void try_odd_shapes(struct fixture *f, struct image *image)
 static void bounced_requests_keep_their_neighbours(void **state)
 {
 	struct fixture *f = *state;
-	int fd = open(f->path, O_RDWR | O_CLOEXEC);
-	struct image *image;
+	struct disk disk = open_4k_disk(f);
 
-	assert_int_equal(raw_image_create(fd, SIZE, false, 4096, &image), 0);
-	try_odd_shapes(f, image);
+	try_odd_shapes(f, &disk);
 	assert_int_equal(truncate(f->path, SIZE / 2), 0);
-	assert_int_equal(submit_flat(image, IMAGE_WRITE, SIZE - 512, f->want,
+	assert_int_equal(submit_flat(&disk, IMAGE_WRITE, SIZE - 512, f->want,
 				     512),
 			 -EIO);
-	image_close(image);
+	close_disk(&disk);
 }
 
 static void direct_takes_any_shape(void **state)
@@ -423,20 +479,20 @@ static void direct_takes_any_shape(void **state)
 	struct fixture *f = *state;
 	const struct image_options options = {
 		.path = f->path,
-		.direct = true,
+		.cache = IMAGE_CACHE_NONE,
 	};
 	int probe = open(f->path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	struct image *image;
+	struct disk disk;
 
 	if (probe < 0) {
 		assert_open_fails(&options, -EINVAL, "leave out \",direct\"");
 		return;
 	}
 	close(probe);
-	assert_int_equal(image_open(&options, &image), 0);
-	try_odd_shapes(f, image);
-	assert_int_equal(submit(image, IMAGE_FLUSH, 0, NULL, 0), 0);
-	image_close(image);
+	disk = open_with(&options);
+	try_odd_shapes(f, &disk);
+	assert_int_equal(submit(&disk, IMAGE_FLUSH, 0, NULL, 0), 0);
+	close_disk(&disk);
 }
 
 #define IMAGE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
