@@ -56,7 +56,8 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 CORE := core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
 	core/memory.c core/options.c core/state.c core/util.c
 DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
-	disk/engine-uring.c disk/file.c disk/file-lock.c disk/image.c disk/raw.c
+	disk/engine-uring.c disk/file.c disk/file-lock.c disk/image.c disk/raw.c \
+	disk/throttle.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
 VIRTIO := virtio/blk.c virtio/device.c virtio/pci.c virtio/queue.c

@@ -15,6 +15,7 @@
 #include <lkvm/file.h>
 #include <lkvm/image.h>
 #include <lkvm/log.h>
+#include <lkvm/throttle.h>
 #include <lkvm/util.h>
 
 #define SECTOR 512
@@ -72,6 +73,51 @@ enum image_format image_probe(const void *sector)
 	return IMAGE_FORMAT_RAW;
 }
 
+/* Decide what @file is. 0 or -errno. */
+static int probe_file(const struct image_file *file, enum image_format *format)
+{
+	size_t bytes = MAX(file->align, SECTOR);
+	void *sector;
+	int err;
+
+	if (*format != IMAGE_FORMAT_AUTO)
+		return 0;
+	sector = aligned_alloc(MAX(bytes, file->mem_align), bytes);
+	if (!sector)
+		return -ENOMEM;
+	err = pread_full(file->fd, sector, bytes, 0);
+	if (!err)
+		*format = image_probe(sector);
+	free(sector);
+	/* What is shorter than a sector has no format; raw will say so. */
+	if (err == -ENODATA) {
+		*format = IMAGE_FORMAT_RAW;
+		err = 0;
+	}
+	if (err)
+		log_err("disk", "cannot read disk image %s: %s", file->path,
+			strerror(-err));
+	return err;
+}
+
+static int open_format(struct image_file *file,
+		       const struct image_options *options, struct image **out)
+{
+	enum image_format format = options->format;
+	int err = probe_file(file, &format);
+
+	if (err)
+		return err;
+	if (format == IMAGE_FORMAT_QCOW2) {
+		log_err("disk",
+			"disk image %s is qcow2, which is not supported",
+			file->path);
+		return -ENOTSUP;
+	}
+	return open_raw(file, options->format == IMAGE_FORMAT_AUTO, options,
+			out);
+}
+
 int image_open(const struct image_options *options, struct image **out)
 {
 	const struct image_file_options file_options = {
@@ -81,22 +127,41 @@ int image_open(const struct image_options *options, struct image **out)
 		.direct = options->cache == IMAGE_CACHE_NONE,
 		.no_locking = options->no_locking,
 	};
+	struct throttle *throttle = NULL;
 	struct image_file *file;
-	int err = image_file_open(&file_options, &file);
+	int err;
 
+	if (options->iops || options->bandwidth) {
+		err = throttle_create(options->iops, options->bandwidth,
+				      &throttle);
+		if (err)
+			return err;
+	}
+	err = image_file_open(&file_options, &file);
 	if (err)
-		return err;
-	err = open_raw(file, options->format == IMAGE_FORMAT_AUTO, options,
-		       out);
+		goto destroy_throttle;
+	err = open_format(file, options, out);
 	if (err)
-		image_file_close(file);
+		goto close_file;
+	(*out)->throttle = throttle;
+	return 0;
+
+close_file:
+	image_file_close(file);
+destroy_throttle:
+	throttle_destroy(throttle);
 	return err;
 }
 
 void image_close(struct image *image)
 {
-	if (image)
-		image->ops->close(image);
+	struct throttle *throttle;
+
+	if (!image)
+		return;
+	throttle = image->throttle;
+	image->ops->close(image);
+	throttle_destroy(throttle);
 }
 
 int image_refresh(struct image *image)
@@ -116,12 +181,23 @@ int image_queue_create_on(struct image *image, struct engine *engine,
 		return -ENOMEM;
 	queue->image = image;
 	queue->engine = engine;
+	if (image->throttle)
+		err = throttle_queue_create(image->throttle, queue,
+					    image->ops->submit,
+					    &queue->throttle);
+	if (err)
+		goto free_queue;
 	if (image->ops->queue_init)
 		err = image->ops->queue_init(queue);
 	if (err)
-		free(queue);
-	else
-		*out = queue;
+		goto destroy_throttle;
+	*out = queue;
+	return 0;
+
+destroy_throttle:
+	throttle_queue_destroy(queue->throttle);
+free_queue:
+	free(queue);
 	return err;
 }
 
@@ -148,6 +224,7 @@ void image_queue_destroy(struct image_queue *queue)
 		return;
 	if (queue->image->ops->queue_release)
 		queue->image->ops->queue_release(queue);
+	throttle_queue_destroy(queue->throttle);
 	engine_destroy(queue->engine);
 	free(queue);
 }
@@ -174,7 +251,8 @@ void image_end_batch(struct image_queue *queue)
 
 void image_queue_hurry(struct image_queue *queue)
 {
-	(void)queue;
+	if (queue->throttle)
+		throttle_hurry(queue->throttle);
 }
 
 /* ---- requests ------------------------------------------------------------ */
@@ -209,5 +287,6 @@ void image_submit(struct image_queue *queue, struct image_request *request)
 		return;
 	}
 	request->queue = queue;
-	image->ops->submit(queue, request);
+	if (!queue->throttle || throttle_pass(queue->throttle, request))
+		image->ops->submit(queue, request);
 }

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Rate limits of a disk: see throttle.h. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <lkvm/image.h>
+#include <lkvm/loop.h>
+#include <lkvm/throttle.h>
+#include <lkvm/util.h>
+
+#define SECOND_NS 1000000000ULL
+
+/* Whatever was asked for: an hour later it is forgiven. */
+#define MAX_DEBT_NS (3600 * SECOND_NS)
+
+/*
+ * A token bucket, told by time instead of tokens: when it will be full again.
+ * It is empty if that takes THROTTLE_BURST_NS or more.
+ */
+struct bucket {
+	uint64_t rate; /* a second; 0: no limit */
+	uint64_t full_at; /* ns */
+};
+
+struct throttle {
+	pthread_mutex_t lock;
+	struct bucket requests, bytes; /* lock */
+};
+
+struct throttle_queue {
+	struct throttle *throttle;
+	struct image_queue *queue;
+	void (*submit)(struct image_queue *queue,
+		       struct image_request *request);
+	struct loop_source timer; /* a timerfd */
+	struct image_request *waiting, **waiting_tail;
+};
+
+/* ---- buckets ------------------------------------------------------------- */
+
+/* Nanoseconds until there is something in it. */
+static uint64_t bucket_wait(const struct bucket *bucket, uint64_t now)
+{
+	uint64_t empty_until = now + THROTTLE_BURST_NS;
+
+	if (!bucket->rate || bucket->full_at < empty_until)
+		return 0;
+	return bucket->full_at - empty_until + 1;
+}
+
+static void bucket_pay(struct bucket *bucket, uint64_t tokens, uint64_t now)
+{
+	unsigned __int128 ns;
+
+	if (!bucket->rate)
+		return;
+	ns = (unsigned __int128)tokens * SECOND_NS / bucket->rate;
+	bucket->full_at = MAX(bucket->full_at, now) +
+			  (uint64_t)MIN(ns, (unsigned __int128)MAX_DEBT_NS);
+	bucket->full_at = MIN(bucket->full_at, now + MAX_DEBT_NS);
+}
+
+uint64_t throttle_take(struct throttle *throttle, uint64_t bytes, bool force,
+		       uint64_t at_ns)
+{
+	uint64_t wait;
+
+	pthread_mutex_lock(&throttle->lock);
+	wait = MAX(bucket_wait(&throttle->requests, at_ns),
+		   bucket_wait(&throttle->bytes, at_ns));
+	if (force)
+		wait = 0;
+	if (!wait) {
+		bucket_pay(&throttle->requests, 1, at_ns);
+		bucket_pay(&throttle->bytes, bytes, at_ns);
+	}
+	pthread_mutex_unlock(&throttle->lock);
+	return wait;
+}
+
+int throttle_create(uint64_t iops, uint64_t bandwidth, struct throttle **out)
+{
+	struct throttle *throttle = calloc(1, sizeof(*throttle));
+
+	if (!throttle)
+		return -ENOMEM;
+	pthread_mutex_init(&throttle->lock, NULL);
+	throttle->requests.rate = iops;
+	throttle->bytes.rate = bandwidth;
+	*out = throttle;
+	return 0;
+}
+
+void throttle_destroy(struct throttle *throttle)
+{
+	if (!throttle)
+		return;
+	pthread_mutex_destroy(&throttle->lock);
+	free(throttle);
+}
+
+/* ---- queues -------------------------------------------------------------- */
+
+static uint64_t bytes_of(const struct image_request *request)
+{
+	/* The rest moves none, however long its range is. */
+	return request->op == IMAGE_READ || request->op == IMAGE_WRITE ?
+		       request->len :
+		       0;
+}
+
+static struct image_request *pop(struct throttle_queue *tq)
+{
+	struct image_request *request = tq->waiting;
+
+	tq->waiting = request->next;
+	if (!tq->waiting)
+		tq->waiting_tail = &tq->waiting;
+	return request;
+}
+
+static void arm(struct throttle_queue *tq, uint64_t wait_ns)
+{
+	const struct itimerspec when = {
+		.it_value = {
+			.tv_sec = (time_t)(wait_ns / SECOND_NS),
+			.tv_nsec = (long)(wait_ns % SECOND_NS),
+		},
+	};
+
+	timerfd_settime(tq->timer.fd, 0, &when, NULL);
+}
+
+static void timer_ready(void *opaque, uint32_t events)
+{
+	struct throttle_queue *tq = opaque;
+	uint64_t expirations;
+	uint64_t wait = 0;
+
+	(void)events;
+	(void)!read(tq->timer.fd, &expirations, sizeof(expirations));
+	while (tq->waiting && !wait) {
+		wait = throttle_take(tq->throttle, bytes_of(tq->waiting), false,
+				     now_ns());
+		if (!wait)
+			tq->submit(tq->queue, pop(tq));
+	}
+	if (wait)
+		arm(tq, wait);
+	image_end_batch(tq->queue);
+}
+
+bool throttle_pass(struct throttle_queue *tq, struct image_request *request)
+{
+	uint64_t wait = 1;
+
+	if (request->op == IMAGE_FLUSH)
+		return true;
+	/* Behind those that came before. */
+	if (!tq->waiting)
+		wait = throttle_take(tq->throttle, bytes_of(request), false,
+				     now_ns());
+	if (!wait)
+		return true;
+	if (!tq->waiting)
+		arm(tq, wait);
+	request->next = NULL;
+	*tq->waiting_tail = request;
+	tq->waiting_tail = &request->next;
+	return false;
+}
+
+void throttle_hurry(struct throttle_queue *tq)
+{
+	while (tq->waiting) {
+		throttle_take(tq->throttle, bytes_of(tq->waiting), true,
+			      now_ns());
+		tq->submit(tq->queue, pop(tq));
+	}
+	image_end_batch(tq->queue);
+}
+
+int throttle_queue_create(struct throttle *throttle, struct image_queue *queue,
+			  void (*submit)(struct image_queue *queue,
+					 struct image_request *request),
+			  struct throttle_queue **out)
+{
+	struct throttle_queue *tq = calloc(1, sizeof(*tq));
+	int err;
+
+	if (!tq)
+		return -ENOMEM;
+	tq->throttle = throttle;
+	tq->queue = queue;
+	tq->submit = submit;
+	tq->waiting_tail = &tq->waiting;
+	tq->timer = (struct loop_source) {
+		.fd = timerfd_create(CLOCK_MONOTONIC,
+				     TFD_CLOEXEC | TFD_NONBLOCK),
+		.ready = timer_ready,
+		.opaque = tq,
+	};
+	if (tq->timer.fd < 0) {
+		err = -errno;
+		goto free_tq;
+	}
+	err = loop_add(queue->engine->loop, &tq->timer, EPOLLIN);
+	if (err)
+		goto close_timer;
+	*out = tq;
+	return 0;
+
+close_timer:
+	close(tq->timer.fd);
+free_tq:
+	free(tq);
+	return err;
+}
+
+void throttle_queue_destroy(struct throttle_queue *tq)
+{
+	if (!tq)
+		return;
+	loop_del(tq->queue->engine->loop, &tq->timer);
+	close(tq->timer.fd);
+	free(tq);
+}
