@@ -97,6 +97,7 @@ static int add_disk(void *target, const struct option_desc *desc,
 	if (!disk)
 		return -ENOMEM;
 	strcpy(disk->text, value);
+	disk->config = virtio_blk_defaults;
 	keys = options_cut(disk->text);
 	disk->config.path = disk->text;
 	if (!*disk->text) {
@@ -104,7 +105,7 @@ static int add_disk(void *target, const struct option_desc *desc,
 		err = -EINVAL;
 	}
 	if (!err && keys)
-		err = options_parse_list(virtio_blk_type.options, "--disk",
+		err = options_parse_list(virtio_blk_keys, "--disk",
 					 keys, &disk->config);
 	if (!err)
 		err = add_device(target, &virtio_blk_type, disk);
@@ -124,8 +125,9 @@ const struct option_desc run_options[] = {
 	{ OPTION_CALL, 'p', "params", "STRING",
 	  "kernel command line, after the defaults (may repeat)",
 	  .call = add_params },
-	{ OPTION_CALL, 'd', "disk", "FILE[,ro][,direct]",
-	  "raw disk image or block device (may repeat)", .call = add_disk },
+	{ OPTION_CALL, 'd', "disk", "FILE[,KEY=VALUE...]",
+	  "disk image or block device (may repeat); keys below",
+	  .call = add_disk, .keys = virtio_blk_keys },
 	{ OPTION_SIZE, 'm', "mem", "SIZE",
 	  "guest RAM in MiB, or with suffix B K M G T P",
 	  .offset = FIELD(ram_bytes), .min = ARCH_MIN_RAM, .unit = MIB },

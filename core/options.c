@@ -304,22 +304,47 @@ int options_parse_list(const struct option_desc *table, const char *what,
 	return 0;
 }
 
+static void print_line(const char *left, const char *help)
+{
+	/* A long left column pushes its text to a line of its own. */
+	if (strlen(left) > 30)
+		printf("%s\n%32s%s\n", left, "", help);
+	else
+		printf("%-32s%s\n", left, help);
+}
+
+static void print_option(const struct option_desc *desc)
+{
+	char left[80];
+
+	snprintf(left, sizeof(left), "  %c%c%s --%s%s%s",
+		 desc->letter ? '-' : ' ', desc->letter ? desc->letter : ' ',
+		 desc->letter ? "," : " ", desc->name,
+		 desc->metavar ? " " : "", desc->metavar ? desc->metavar : "");
+	print_line(left, desc->help);
+}
+
+static void print_keys(const struct option_desc *list)
+{
+	printf("\nKeys of --%s:\n", list->name);
+	for (const struct option_desc *key = list->keys;
+	     key->kind != OPTION_END; key++) {
+		char left[80];
+
+		snprintf(left, sizeof(left), "  %s%s%s", key->name,
+			 key->metavar ? "=" : "[=on|off]",
+			 key->metavar ? key->metavar : "");
+		print_line(left, key->help);
+	}
+}
+
 void options_print_help(const struct option_desc *table)
 {
-	for (; table->kind != OPTION_END; table++) {
-		char left[80];
-		int len;
+	const struct option_desc *desc;
 
-		len = snprintf(left, sizeof(left), "  %c%c%s --%s%s%s",
-			       table->letter ? '-' : ' ',
-			       table->letter ? table->letter : ' ',
-			       table->letter ? "," : " ", table->name,
-			       table->metavar ? " " : "",
-			       table->metavar ? table->metavar : "");
-		/* A long left column pushes its text to a line of its own. */
-		if (len > 30)
-			printf("%s\n%32s%s\n", left, "", table->help);
-		else
-			printf("%-32s%s\n", left, table->help);
-	}
+	for (desc = table; desc->kind != OPTION_END; desc++)
+		print_option(desc);
+	for (desc = table; desc->kind != OPTION_END; desc++)
+		if (desc->keys)
+			print_keys(desc);
 }

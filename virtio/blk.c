@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Block device (virtio 1.2, 5.2): one queue, served by a thread of its own.
- *
- * The thread owns the queue, the pool of requests and the image from start()
- * to stop(); vCPUs and the main thread touch them only outside of that span.
- * A request holds pointers into guest RAM, so stop() waits for all of them.
+ * Block device (virtio 1.2, 5.2): features, config space, one thread a queue.
+ * What the threads do stands in blk-request.c.
  */
 #include <endian.h>
 #include <errno.h>
@@ -17,366 +14,127 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <lkvm/blk.h>
 #include <lkvm/image.h>
+#include <lkvm/log.h>
 #include <lkvm/loop.h>
 #include <lkvm/machine.h>
 #include <lkvm/util.h>
 #include <lkvm/virtio.h>
 
-#define SECTOR 512
 #define BLK_QUEUE_SIZE 256
 
-/* Chains taken before the thread's other work and the interrupt get a turn. */
-#define BLK_BATCH 32
+/*
+ * With the longest chain, a request is within what one system call transfers
+ * (2 GiB less a page), and need not be cut.
+ */
+#define BLK_SIZE_MAX (4 * MIB)
 
 /* PCI Code and ID Assignment: mass storage controller, other. */
 #define BLK_PCI_CLASS 0x018000
 
-_Static_assert(sizeof(struct virtio_blk_outhdr) == 16, "5.2.6");
 _Static_assert(sizeof(struct virtio_blk_config) <= VIRTIO_CONFIG_MAX, "5.2.4");
-
-struct blk_data {
-	const struct iovec *iov;
-	unsigned int count;
-	uint64_t len;
-};
-
-struct blk_request {
-	struct image_request image;
-	struct blk *blk;
-	uint32_t type; /* VIRTIO_BLK_T_* */
-	uint64_t sector;
-	uint8_t *status; /* in guest RAM */
-	struct blk_data out, in; /* without header and status */
-	struct virtq_chain chain;
-};
-
-struct blk {
-	struct virtio_device vdev;
-	struct image *image;
-	struct image_queue *image_queue; /* on the thread's loop */
-	struct io_thread *thread;
-	int kick_fd; /* eventfd: the queue wants a look */
-	struct loop_source kick;
-
-	bool started; /* vdev.lock: the thread serves the queue */
-
-	/* The thread's from start() to stop(), as is the queue. */
-	struct blk_request *requests; /* one more than the queue's size */
-	uint16_t free[VIRTQ_MAX_SIZE + 1]; /* indices into requests, a stack */
-	unsigned int nr_free;
-	unsigned int in_flight;
-	bool serving; /* within blk_serve(), which signals at its end */
-	bool stopping; /* the last batch posts idle */
-	bool write_through; /* FLUSH was not negotiated */
-	sem_t idle;
-
-	/* statistics; written by the thread */
-	_Atomic uint64_t reads, writes, flushes, errors;
-	_Atomic uint64_t read_bytes, written_bytes;
-};
+_Static_assert(BLK_MAX_QUEUES <= VIRTIO_MAX_QUEUES, "one each");
 
 static struct blk *to_blk(struct virtio_device *vdev)
 {
 	return container_of(vdev, struct blk, vdev);
 }
 
-/* ---- requests (5.2.6), on the thread ------------------------------------- */
-
-/*
- * Return @req with @filled bytes of its data written. The used length covers
- * what was written without a gap from the start (2.7.8.2), so the status byte
- * at the end counts only when all before it was filled.
- */
-static void complete(struct blk_request *req, uint8_t status, uint64_t filled)
-{
-	struct blk *blk = req->blk;
-	struct virtq *vq = &blk->vdev.queue[0];
-
-	if (filled == req->in.len)
-		filled++;
-	*req->status = status;
-	virtq_push(vq, req->chain.head, (uint32_t)filled);
-	blk->free[blk->nr_free++] = (uint16_t)(req - blk->requests);
-	blk->in_flight--;
-}
-
-/* Requests have completed outside of blk_serve(): one signal for all. */
-static void batch_done(void *opaque)
-{
-	struct blk *blk = opaque;
-
-	if (!blk->serving)
-		virtio_device_signal(&blk->vdev, &blk->vdev.queue[0]);
-	/* The last thing here: the queue is another thread's after it. */
-	if (blk->stopping && !blk->in_flight)
-		sem_post(&blk->idle);
-}
-
-static void fail(struct blk_request *req, uint8_t status, const char *why)
-{
-	struct blk *blk = req->blk;
-
-	log_warn_limited(&blk->vdev.warn, "blk",
-			 "%s: request of type %u at sector %llu, %llu bytes: "
-			 "%s",
-			 blk->vdev.device.name, req->type,
-			 (unsigned long long)req->sector,
-			 (unsigned long long)(req->out.len + req->in.len), why);
-	atomic_fetch_add(&blk->errors, 1);
-	complete(req, status, 0);
-}
-
-static void image_done(struct image_request *image, int result)
-{
-	struct blk_request *req =
-		container_of(image, struct blk_request, image);
-	struct blk *blk = req->blk;
-	uint64_t filled = 0;
-
-	if (result) {
-		fail(req, VIRTIO_BLK_S_IOERR, strerror(-result));
-		return;
-	}
-	if (image->op == IMAGE_WRITE && blk->write_through) {
-		/* 5.2.6.2: such a driver takes a finished write for stable. */
-		image->op = IMAGE_FLUSH;
-		image_submit(blk->image_queue, image);
-		return;
-	}
-	switch (req->type) {
-	case VIRTIO_BLK_T_IN:
-		atomic_fetch_add(&blk->reads, 1);
-		atomic_fetch_add(&blk->read_bytes, image->len);
-		filled = image->len;
-		break;
-	case VIRTIO_BLK_T_OUT:
-		atomic_fetch_add(&blk->writes, 1);
-		atomic_fetch_add(&blk->written_bytes, image->len);
-		break;
-	default:
-		atomic_fetch_add(&blk->flushes, 1);
-		break;
-	}
-	complete(req, VIRTIO_BLK_S_OK, filled);
-}
-
-static void submit(struct blk_request *req, enum image_op op,
-		   const struct blk_data *data)
-{
-	struct image *image = req->blk->image;
-	uint64_t capacity = image->size / SECTOR;
-
-	/* Compared in sectors: no sum or product here can overflow. */
-	if (data->len % SECTOR || req->sector > capacity ||
-	    data->len / SECTOR > capacity - req->sector) {
-		fail(req, VIRTIO_BLK_S_IOERR, "not within the disk's sectors");
-		return;
-	}
-	req->image.op = op;
-	req->image.offset = req->sector * SECTOR;
-	req->image.iov = data->iov;
-	req->image.iov_count = data->count;
-	req->image.len = data->len;
-	req->image.done = image_done;
-	image_submit(req->blk->image_queue, &req->image);
-}
-
-static void get_id(struct blk_request *req)
-{
-	char id[VIRTIO_BLK_ID_BYTES + 1] = "";
-
-	/* Zero-padded, and not terminated when all bytes are used (5.2.6). */
-	snprintf(id, sizeof(id), "lkvm-%s", req->blk->vdev.device.name);
-	complete(req, VIRTIO_BLK_S_OK,
-		 iov_from_buf(req->in.iov, req->in.count, 0, id,
-			      VIRTIO_BLK_ID_BYTES));
-}
-
-static void execute(struct blk_request *req)
-{
-	const struct blk_data none = { .len = 0 };
-
-	switch (req->type) {
-	case VIRTIO_BLK_T_IN:
-		submit(req, IMAGE_READ, &req->in);
-		break;
-	case VIRTIO_BLK_T_OUT:
-		submit(req, IMAGE_WRITE, &req->out);
-		break;
-	case VIRTIO_BLK_T_FLUSH:
-		/* 5.2.6.1 wants sector 0; nothing depends on it. */
-		req->sector = 0;
-		submit(req, IMAGE_FLUSH, &none);
-		break;
-	case VIRTIO_BLK_T_GET_ID:
-		get_id(req);
-		break;
-	default:
-		fail(req, VIRTIO_BLK_S_UNSUPP, "unknown type");
-		break;
-	}
-}
-
-/*
- * Find header, data and status in the chain, however it is cut into buffers
- * (2.7.4.1). Returns NULL or what lacks.
- */
-static const char *parse(struct blk_request *req)
-{
-	struct virtq_chain *chain = &req->chain;
-	struct iovec *iov = chain->iov;
-	struct iovec *last = iov + chain->out_count + chain->in_count - 1;
-	struct virtio_blk_outhdr header;
-	size_t skip = sizeof(header);
-
-	if (iov_to_buf(iov, chain->out_count, 0, &header, sizeof(header)) !=
-	    sizeof(header))
-		return "a request without a whole header";
-	if (!chain->in_count)
-		return "a request without a status byte";
-	req->type = le32toh(header.type);
-	req->sector = le64toh(header.sector);
-
-	req->in.iov = iov + chain->out_count;
-	req->in.count = chain->in_count;
-	req->in.len = chain->in_len - 1;
-	last->iov_len--;
-	req->status = (uint8_t *)last->iov_base + last->iov_len;
-
-	req->out.iov = iov;
-	req->out.count = chain->out_count;
-	req->out.len = chain->out_len - sizeof(header);
-	for (unsigned int i = 0; skip; i++) {
-		size_t n = MIN(skip, iov[i].iov_len);
-
-		iov[i].iov_base = (char *)iov[i].iov_base + n;
-		iov[i].iov_len -= n;
-		skip -= n;
-	}
-	return NULL;
-}
-
-/* Take one chain and start it. Returns as virtq_pop(). */
-static int take(struct blk *blk)
-{
-	struct virtq *vq = &blk->vdev.queue[0];
-	struct blk_request *req = &blk->requests[blk->free[blk->nr_free - 1]];
-	int got = virtq_pop(vq, &req->chain);
-	const char *error;
-
-	if (got <= 0)
-		return got;
-	error = parse(req);
-	if (error)
-		return virtq_break(vq, error);
-	req->blk = blk;
-	blk->nr_free--;
-	blk->in_flight++;
-	execute(req);
-	return 1;
-}
-
-static void blk_serve(struct blk *blk)
-{
-	struct virtq *vq = &blk->vdev.queue[0];
-	unsigned int budget = BLK_BATCH;
-	int got = 1;
-
-	blk->serving = true;
-	virtq_disable_notify(vq);
-	do {
-		while (budget && (got = take(blk)) > 0)
-			budget--;
-	} while (budget && !got && virtq_enable_notify(vq));
-	image_kick(blk->image_queue);
-	blk->serving = false;
-	virtio_device_signal(&blk->vdev, vq);
-	if (got < 0)
-		virtio_device_broken(&blk->vdev);
-	else if (!budget)
-		/* More may wait: after the loop's other sources. */
-		eventfd_write(blk->kick_fd, 1);
-}
-
-static void kick_ready(void *opaque, uint32_t events)
-{
-	struct blk *blk = opaque;
-	eventfd_t count;
-
-	(void)events;
-	eventfd_read(blk->kick_fd, &count);
-	blk_serve(blk);
-}
-
 /* ---- start and stop ------------------------------------------------------ */
 
-static int start_locked(struct blk *blk)
+static void start_locked(struct blk_queue *queue)
 {
+	if (!queue->requests)
+		return;
+	io_thread_call(queue->thread, blk_queue_start, queue);
+	queue->started = true;
+}
+
+static void stop_locked(struct blk_queue *queue)
+{
+	if (!queue->started)
+		return;
+	io_thread_call(queue->thread, blk_queue_stop, queue);
+	while (sem_wait(&queue->idle) && errno == EINTR)
+		;
+	queue->started = false;
+}
+
+static void deactivate_queue(struct blk_queue *queue)
+{
+	virtio_device_notify_fd(&queue->blk->vdev, queue->vq->index, -1);
+	stop_locked(queue);
+	free(queue->requests);
+	queue->requests = NULL;
+}
+
+static int activate_queue(struct blk_queue *queue)
+{
+	/* One more than can be in flight: a pop always has where to go. */
+	unsigned int count = queue->vq->size + 1U;
 	int err;
 
-	blk->stopping = false;
-	err = loop_add(io_thread_loop(blk->thread), &blk->kick, EPOLLIN);
-	if (err)
+	/* A driver that does not set it up gets no service, and no error. */
+	if (!queue->vq->running)
+		return 0;
+	queue->requests = calloc(count, sizeof(*queue->requests));
+	if (!queue->requests)
+		return -ENOMEM;
+	queue->free = NULL;
+	for (unsigned int i = 0; i < count; i++) {
+		struct blk_request *req = &queue->requests[i];
+
+		req->queue = queue;
+		req->next_free = queue->free;
+		queue->free = req;
+	}
+	err = virtio_device_notify_fd(&queue->blk->vdev, queue->vq->index,
+				      queue->kick.fd);
+	if (err) {
+		free(queue->requests);
+		queue->requests = NULL;
 		return err;
-	blk->started = true;
-	/* The driver may have filled the queue before anybody listened. */
-	eventfd_write(blk->kick_fd, 1);
+	}
+	start_locked(queue);
 	return 0;
 }
 
-static void stop_on_thread(void *opaque)
+/* Must what is written be stable when its request ends (5.2.6.2)? */
+static void set_write_through(struct blk *blk)
 {
-	struct blk *blk = opaque;
+	const struct virtio_blk_config *config =
+		(const struct virtio_blk_config *)blk->vdev.config;
+	uint64_t features = blk->vdev.features;
+	bool through = !(features & BIT_ULL(VIRTIO_BLK_F_FLUSH));
 
-	loop_del(io_thread_loop(blk->thread), &blk->kick);
-	image_queue_hurry(blk->image_queue);
-	blk->stopping = true;
-	if (!blk->in_flight)
-		sem_post(&blk->idle);
+	if (features & BIT_ULL(VIRTIO_BLK_F_CONFIG_WCE))
+		through = !config->wce;
+	atomic_store(&blk->write_through, through);
 }
 
-static void stop_locked(struct blk *blk)
+static void blk_negotiated(struct virtio_device *vdev)
 {
-	if (!blk->started)
-		return;
-	io_thread_call(blk->thread, stop_on_thread, blk);
-	while (sem_wait(&blk->idle) && errno == EINTR)
-		;
-	blk->started = false;
+	struct virtio_blk_config *config =
+		(struct virtio_blk_config *)vdev->config;
+
+	/* 5.2.5.2: 0 when nobody would flush. */
+	config->wce = !!(vdev->features & BIT_ULL(VIRTIO_BLK_F_FLUSH));
+	set_write_through(to_blk(vdev));
 }
 
 static int blk_activate(struct virtio_device *vdev, uint64_t features)
 {
 	struct blk *blk = to_blk(vdev);
-	unsigned int size = vdev->queue[0].size;
-	int err;
+	unsigned int i;
+	int err = 0;
 
-	/* A driver that set up no queue gets no service, and no error. */
-	if (!vdev->queue[0].running)
-		return 0;
-	/* One more than can be in flight: a pop always has where to go. */
-	blk->requests = calloc(size + 1, sizeof(*blk->requests));
-	if (!blk->requests)
-		return -ENOMEM;
-	for (unsigned int i = 0; i <= size; i++)
-		blk->free[i] = (uint16_t)(size - i);
-	blk->nr_free = size + 1;
-	blk->in_flight = 0;
-	blk->write_through = !(features & BIT_ULL(VIRTIO_BLK_F_FLUSH));
-	err = virtio_device_notify_fd(vdev, 0, blk->kick_fd);
+	(void)features;
+	for (i = 0; i < blk->nr_queues && !err; i++)
+		err = activate_queue(&blk->queue[i]);
 	if (err)
-		goto free_requests;
-	err = start_locked(blk);
-	if (err)
-		goto detach;
-	return 0;
-
-detach:
-	virtio_device_notify_fd(vdev, 0, -1);
-free_requests:
-	free(blk->requests);
-	blk->requests = NULL;
+		while (i--)
+			deactivate_queue(&blk->queue[i]);
 	return err;
 }
 
@@ -384,25 +142,111 @@ static void blk_deactivate(struct virtio_device *vdev)
 {
 	struct blk *blk = to_blk(vdev);
 
-	virtio_device_notify_fd(vdev, 0, -1);
-	stop_locked(blk);
-	free(blk->requests);
-	blk->requests = NULL;
+	for (unsigned int i = 0; i < blk->nr_queues; i++)
+		deactivate_queue(&blk->queue[i]);
 }
 
 static void blk_handle_queue(struct virtio_device *vdev, unsigned int index)
 {
-	(void)index;
-	eventfd_write(to_blk(vdev)->kick_fd, 1);
+	eventfd_write(to_blk(vdev)->queue[index].kick.fd, 1);
+}
+
+static void blk_config_write(struct virtio_device *vdev, unsigned int offset,
+			     const void *data, unsigned int len)
+{
+	struct virtio_blk_config *config =
+		(struct virtio_blk_config *)vdev->config;
+	unsigned int at = offsetof(struct virtio_blk_config, wce);
+
+	if (!(vdev->features & BIT_ULL(VIRTIO_BLK_F_CONFIG_WCE)) ||
+	    offset > at || at - offset >= len)
+		return;
+	config->wce = !!((const uint8_t *)data)[at - offset];
+	set_write_through(to_blk(vdev));
 }
 
 static const struct virtio_device_ops blk_ops = {
 	.id = VIRTIO_ID_BLOCK,
 	.pci_class = BLK_PCI_CLASS,
+	.negotiated = blk_negotiated,
 	.activate = blk_activate,
 	.deactivate = blk_deactivate,
 	.handle_queue = blk_handle_queue,
+	.config_write = blk_config_write,
 };
+
+/* ---- features and config space (5.2.3, 5.2.4) ---------------------------- */
+
+static uint64_t blk_features(const struct blk *blk)
+{
+	uint64_t features =
+		BIT_ULL(VIRTIO_BLK_F_SIZE_MAX) | BIT_ULL(VIRTIO_BLK_F_SEG_MAX) |
+		BIT_ULL(VIRTIO_BLK_F_BLK_SIZE) |
+		BIT_ULL(VIRTIO_BLK_F_TOPOLOGY) | BIT_ULL(VIRTIO_BLK_F_FLUSH) |
+		BIT_ULL(VIRTIO_BLK_F_CONFIG_WCE);
+
+	if (blk->image->read_only)
+		features |= BIT_ULL(VIRTIO_BLK_F_RO);
+	else
+		features |= BIT_ULL(VIRTIO_BLK_F_WRITE_ZEROES);
+	if (blk->discard)
+		features |= BIT_ULL(VIRTIO_BLK_F_DISCARD);
+	if (blk->nr_queues > 1)
+		features |= BIT_ULL(VIRTIO_BLK_F_MQ);
+	return features;
+}
+
+/* In sectors, but whole blocks of the disk. */
+static uint64_t capacity(const struct image *image)
+{
+	return align_down(image->size, image->block_size) / BLK_SECTOR;
+}
+
+static void set_config(struct blk *blk, uint16_t queue_size)
+{
+	const struct image *image = blk->image;
+	uint32_t blocks = image->physical_block_size / image->block_size;
+	const struct virtio_blk_config config = {
+		.capacity = htole64(capacity(image)),
+		.size_max = htole32(BLK_SIZE_MAX),
+		/* 2.7.5.3.1: a chain is no longer than the queue. */
+		.seg_max = htole32(MIN(queue_size, VIRTQ_MAX_CHAIN) - 2U),
+		.blk_size = htole32(image->block_size),
+		.physical_block_exp = (uint8_t)__builtin_ctz(MAX(blocks, 1U)),
+		.min_io_size = htole16((uint16_t)MAX(blocks, 1U)),
+		.wce = 1,
+		.num_queues = htole16((uint16_t)blk->nr_queues),
+		.max_discard_sectors = htole32(BLK_MAX_RANGE),
+		.max_discard_seg = htole32(BLK_MAX_SEGMENTS),
+		.discard_sector_alignment = htole32(
+			MAX(image->discard_granularity / BLK_SECTOR, 1U)),
+		.max_write_zeroes_sectors = htole32(BLK_MAX_RANGE),
+		.max_write_zeroes_seg = htole32(BLK_MAX_SEGMENTS),
+		.write_zeroes_may_unmap = blk->discard,
+	};
+
+	memcpy(blk->vdev.config, &config, sizeof(config));
+	blk->vdev.config_len = sizeof(config);
+}
+
+int virtio_blk_resize(struct device *device)
+{
+	struct blk *blk = container_of(device, struct blk, vdev.device);
+	struct virtio_blk_config *config =
+		(struct virtio_blk_config *)blk->vdev.config;
+	__virtio64 sectors;
+	int err;
+
+	pthread_mutex_lock(&blk->vdev.lock);
+	err = image_refresh(blk->image);
+	sectors = htole64(capacity(blk->image));
+	if (!err && sectors != config->capacity) {
+		config->capacity = sectors;
+		virtio_device_config_changed(&blk->vdev);
+	}
+	pthread_mutex_unlock(&blk->vdev.lock);
+	return err;
+}
 
 /* ---- device type --------------------------------------------------------- */
 
@@ -411,7 +255,8 @@ static void blk_quiesce(struct device *device)
 	struct blk *blk = container_of(device, struct blk, vdev.device);
 
 	pthread_mutex_lock(&blk->vdev.lock);
-	stop_locked(blk);
+	for (unsigned int i = 0; i < blk->nr_queues; i++)
+		stop_locked(&blk->queue[i]);
 	pthread_mutex_unlock(&blk->vdev.lock);
 }
 
@@ -420,8 +265,8 @@ static void blk_resume(struct device *device)
 	struct blk *blk = container_of(device, struct blk, vdev.device);
 
 	pthread_mutex_lock(&blk->vdev.lock);
-	if (blk->requests && start_locked(blk))
-		virtio_device_broken(&blk->vdev);
+	for (unsigned int i = 0; i < blk->nr_queues; i++)
+		start_locked(&blk->queue[i]);
 	pthread_mutex_unlock(&blk->vdev.lock);
 }
 
@@ -431,18 +276,98 @@ static void blk_reset(struct device *device)
 		container_of(device, struct virtio_device, device));
 }
 
-static void destroy_queue(void *opaque)
+static void release_on_thread(void *opaque)
 {
-	struct blk *blk = opaque;
+	struct blk_queue *queue = opaque;
 
-	image_queue_destroy(blk->image_queue);
+	loop_del(io_thread_loop(queue->thread), &queue->kick);
+	image_queue_destroy(queue->image);
 }
 
-static void stop_thread(struct blk *blk)
+static void release_queue(struct blk_queue *queue)
 {
 	/* There, no event of the queue's can be on its way any more. */
-	io_thread_call(blk->thread, destroy_queue, blk);
-	io_thread_destroy(blk->thread);
+	io_thread_call(queue->thread, release_on_thread, queue);
+	io_thread_destroy(queue->thread);
+	close(queue->kick.fd);
+	sem_destroy(&queue->idle);
+}
+
+static int create_kick(struct blk_queue *queue)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (fd < 0)
+		return -errno;
+	queue->kick = (struct loop_source) {
+		.fd = fd,
+		.ready = blk_queue_kicked,
+		.opaque = queue,
+	};
+	return 0;
+}
+
+/* Queue @index, zeroed, gets its thread and its way into the image. */
+static int init_queue(struct blk *blk, unsigned int index)
+{
+	struct blk_queue *queue = &blk->queue[index];
+	struct virtq *vq = &blk->vdev.queue[index];
+	char name[sizeof(blk->vdev.device.name) + 16];
+	struct loop *loop;
+	int err;
+
+	queue->blk = blk;
+	queue->vq = vq;
+	sem_init(&queue->idle, 0, 0);
+	/* io-vda, io-vda-1, ... */
+	snprintf(name, sizeof(name), index ? "io-%s-%u" : "io-%s",
+		 blk->vdev.device.name, index);
+	err = create_kick(queue);
+	if (err)
+		goto destroy_idle;
+	err = io_thread_create(name, &queue->thread);
+	if (err)
+		goto close_kick;
+	loop = io_thread_loop(queue->thread);
+	err = image_queue_create(blk->image, loop, vq->max_size, &queue->image);
+	if (err)
+		goto destroy_thread;
+	image_queue_on_batch(queue->image, blk_queue_batch_done, queue);
+	err = loop_add(loop, &queue->kick, EPOLLIN | EPOLLET);
+	if (err)
+		goto destroy_image_queue;
+	return 0;
+
+destroy_image_queue:
+	image_queue_destroy(queue->image);
+destroy_thread:
+	io_thread_destroy(queue->thread);
+close_kick:
+	close(queue->kick.fd);
+destroy_idle:
+	sem_destroy(&queue->idle);
+	return err;
+}
+
+static void release_queues(struct blk *blk, unsigned int count)
+{
+	while (count--)
+		release_queue(&blk->queue[count]);
+}
+
+static int init_queues(struct blk *blk)
+{
+	for (unsigned int i = 0; i < blk->nr_queues; i++) {
+		int err = init_queue(blk, i);
+
+		if (err) {
+			log_err("blk", "cannot start queue %u of %s: %s", i,
+				blk->vdev.device.name, strerror(-err));
+			release_queues(blk, i);
+			return err;
+		}
+	}
+	return 0;
 }
 
 static void blk_destroy(struct device *device)
@@ -451,32 +376,10 @@ static void blk_destroy(struct device *device)
 
 	/* A guest need not have reset its devices before it went. */
 	virtio_device_set_status(&blk->vdev, 0);
-	stop_thread(blk);
+	release_queues(blk, blk->nr_queues);
 	virtio_device_release(&blk->vdev);
-	sem_destroy(&blk->idle);
-	close(blk->kick_fd);
 	image_close(blk->image);
 	free(blk);
-}
-
-static void blk_stats(struct device *device, FILE *out)
-{
-	struct blk *blk = container_of(device, struct blk, vdev.device);
-	const struct {
-		const char *name;
-		_Atomic uint64_t *value;
-	} counters[] = {
-		{ "reads", &blk->reads },
-		{ "read-bytes", &blk->read_bytes },
-		{ "writes", &blk->writes },
-		{ "written-bytes", &blk->written_bytes },
-		{ "flushes", &blk->flushes },
-		{ "errors", &blk->errors },
-	};
-
-	for (unsigned int i = 0; i < ARRAY_SIZE(counters); i++)
-		print_count(out, device->name, counters[i].name,
-			    atomic_load(counters[i].value));
 }
 
 /* vda ... vdz, vdaa ...: as the guest's kernel names them. */
@@ -494,127 +397,206 @@ static void set_name(struct blk *blk, const struct machine *machine)
 		 letters + at);
 }
 
-static void set_config(struct blk *blk)
+/* What no key's own description can tell; one line if it is wrong. */
+static int check_options(const struct virtio_blk_options *options)
 {
-	const struct virtio_blk_config config = {
-		.capacity = htole64(blk->image->size / SECTOR),
-		.seg_max = htole32(VIRTQ_MAX_CHAIN - 2),
-		.blk_size = htole32(SECTOR),
-	};
+	bool cached = options->cache == IMAGE_CACHE_WRITEBACK ||
+		      options->cache == IMAGE_CACHE_UNSAFE;
 
-	memcpy(blk->vdev.config, &config, sizeof(config));
-	blk->vdev.config_len = sizeof(config);
+	if (options->direct && cached) {
+		log_err("blk",
+			"disk image %s: 'direct' is cache=none, and goes with "
+			"no other cache",
+			options->path);
+		return -EINVAL;
+	}
+	if (!is_power_of_two(options->queue_size)) {
+		log_err("blk",
+			"disk image %s: queue-size=%llu is not a power of 2",
+			options->path, (unsigned long long)options->queue_size);
+		return -EINVAL;
+	}
+	if (options->serial && strlen(options->serial) > VIRTIO_BLK_ID_BYTES) {
+		log_err("blk",
+			"disk image %s: the serial '%s' is longer than %u "
+			"characters",
+			options->path, options->serial, VIRTIO_BLK_ID_BYTES);
+		return -EINVAL;
+	}
+	return 0;
 }
 
-static int start_thread(struct blk *blk)
+static int open_image(const struct virtio_blk_options *options,
+		      struct image **out)
 {
-	char name[sizeof(blk->vdev.device.name) + 3];
-	int err;
+	const struct image_options image_options = {
+		.path = options->path,
+		.format = (enum image_format)options->format,
+		.cache = options->direct    ? IMAGE_CACHE_NONE :
+			 options->cache < 0 ? IMAGE_CACHE_WRITEBACK :
+					      (enum image_cache)options->cache,
+		.engine = (enum engine_kind)options->engine,
+		.read_only = options->read_only,
+		.snapshot = options->snapshot,
+		.no_locking = !options->locking,
+		.backing_ok = options->backing_ok,
+		.no_discard = !options->discard,
+		.iops = options->iops,
+		.bandwidth = options->bandwidth,
+	};
 
-	snprintf(name, sizeof(name), "io-%s", blk->vdev.device.name);
-	err = io_thread_create(name, &blk->thread);
-	if (err)
-		return err;
-	err = image_queue_create(blk->image, io_thread_loop(blk->thread),
-				 BLK_QUEUE_SIZE, &blk->image_queue);
-	if (err) {
-		io_thread_destroy(blk->thread);
-		return err;
-	}
-	image_queue_on_batch(blk->image_queue, batch_done, blk);
-	return 0;
+	return image_open(&image_options, out);
 }
 
 static int blk_create(struct machine *machine, const void *config,
 		      struct device **out)
 {
 	const struct virtio_blk_options *options = config;
-	const struct image_options image_options = {
-		.path = options->path,
-		.read_only = options->read_only,
-		.cache = options->direct ? IMAGE_CACHE_NONE :
-					   IMAGE_CACHE_WRITEBACK,
-	};
-	uint64_t features = BIT_ULL(VIRTIO_BLK_F_SEG_MAX) |
-			    BIT_ULL(VIRTIO_BLK_F_BLK_SIZE) |
-			    BIT_ULL(VIRTIO_BLK_F_FLUSH);
-	struct blk *blk = calloc(1, sizeof(*blk));
-	int err;
+	uint16_t queue_size = (uint16_t)options->queue_size;
+	struct blk *blk;
+	int err = check_options(options);
 
+	if (err)
+		return err;
+	blk = calloc(1, sizeof(*blk) + options->queues * sizeof(*blk->queue));
 	if (!blk)
 		return -ENOMEM;
+	blk->nr_queues = (unsigned int)options->queues;
 	set_name(blk, machine);
-	err = image_open(&image_options, &blk->image);
+	snprintf(blk->serial, sizeof(blk->serial), "%s%s",
+		 options->serial ? "" : "lkvm-",
+		 options->serial ? options->serial : blk->vdev.device.name);
+	err = open_image(options, &blk->image);
 	if (err)
 		goto free_blk;
-	set_config(blk);
-	blk->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (blk->kick_fd < 0) {
-		err = -errno;
-		goto close_image;
-	}
-	blk->kick = (struct loop_source) {
-		.fd = blk->kick_fd,
-		.ready = kick_ready,
-		.opaque = blk,
-	};
-	sem_init(&blk->idle, 0, 0);
-	if (options->read_only)
-		features |= BIT_ULL(VIRTIO_BLK_F_RO);
+	blk->discard = options->discard && !blk->image->read_only &&
+		       blk->image->discard_granularity;
+	set_config(blk, queue_size);
 	virtio_device_init(&blk->vdev, machine, &virtio_blk_type, &blk_ops,
-			   features, 1, BLK_QUEUE_SIZE);
-	err = start_thread(blk);
+			   blk_features(blk), blk->nr_queues, queue_size);
+	err = init_queues(blk);
 	if (err)
 		goto release;
 	err = virtio_device_plug(&blk->vdev);
 	if (err)
-		goto stop_thread;
+		goto release_queues;
 	*out = &blk->vdev.device;
 	return 0;
 
-stop_thread:
-	stop_thread(blk);
+release_queues:
+	release_queues(blk, blk->nr_queues);
 release:
 	virtio_device_release(&blk->vdev);
-	sem_destroy(&blk->idle);
-	close(blk->kick_fd);
-close_image:
 	image_close(blk->image);
 free_blk:
 	free(blk);
 	return err;
 }
 
-static const struct option_desc blk_options[] = {
-	{
-		.kind = OPTION_FLAG,
-		.name = "ro",
-		.help = "the guest cannot write to the disk",
-		.offset = offsetof(struct virtio_blk_options, read_only),
-	},
-	{
-		.kind = OPTION_FLAG,
-		.name = "direct",
-		.help = "bypass the host's page cache (O_DIRECT)",
-		.offset = offsetof(struct virtio_blk_options, direct),
-	},
+/* ---- options ------------------------------------------------------------- */
+
+const struct virtio_blk_options virtio_blk_defaults = {
+	.discard = true,
+	.locking = true,
+	.cache = -1,
+	.queues = 1,
+	.queue_size = BLK_QUEUE_SIZE,
+};
+
+/* In the order of the enums. */
+static const char *const formats[] = { "auto", "raw", "qcow2", NULL };
+static const char *const caches[] = { "writeback", "none", "unsafe", NULL };
+static const char *const engines[] = { "auto", "io_uring", "aio", "sync",
+				       NULL };
+
+#define FIELD(name) offsetof(struct virtio_blk_options, name)
+
+const struct option_desc virtio_blk_keys[] = {
+	{ OPTION_FLAG, 0, "ro", NULL, "the guest cannot write to the disk",
+	  .offset = FIELD(read_only) },
+	{ OPTION_FLAG, 0, "direct", NULL, "the same as cache=none",
+	  .offset = FIELD(direct) },
+	{ OPTION_ENUM, 0, "format", "auto|raw|qcow2",
+	  "what the file is (auto: by its first bytes)",
+	  .offset = FIELD(format), .choices = formats },
+	{ OPTION_ENUM, 0, "cache", "writeback|none|unsafe",
+	  "the host's page cache, none (O_DIRECT), or never flush",
+	  .offset = FIELD(cache), .choices = caches },
+	{ OPTION_ENUM, 0, "engine", "auto|io_uring|aio|sync",
+	  "how the host's file is read and written", .offset = FIELD(engine),
+	  .choices = engines },
+	{ OPTION_FLAG, 0, "snapshot", NULL,
+	  "writes go to a temporary file and vanish at the end",
+	  .offset = FIELD(snapshot) },
+	{ OPTION_STRING, 0, "serial", "TEXT",
+	  "serial number, at most 20 bytes (default: lkvm-vda, ...)",
+	  .offset = FIELD(serial) },
+	{ OPTION_UINT, 0, "queues", "N",
+	  "request queues, each with a thread (1 to 16, default 1)",
+	  .offset = FIELD(queues), .min = 1, .max = BLK_MAX_QUEUES },
+	{ OPTION_UINT, 0, "queue-size", "N",
+	  "entries of each, a power of 2 (4 to 1024, default 256)",
+	  .offset = FIELD(queue_size), .min = 4, .max = VIRTQ_MAX_SIZE },
+	{ OPTION_FLAG, 0, "discard", NULL,
+	  "the guest can give blocks back (default on)",
+	  .offset = FIELD(discard) },
+	{ OPTION_UINT, 0, "iops", "N", "at most N requests a second",
+	  .offset = FIELD(iops), .min = 1 },
+	{ OPTION_SIZE, 0, "bw", "SIZE", "at most SIZE bytes a second",
+	  .offset = FIELD(bandwidth), .min = 1 },
+	{ OPTION_FLAG, 0, "locking", NULL,
+	  "refuse files that others write (default on)",
+	  .offset = FIELD(locking) },
+	{ OPTION_FLAG, 0, "backing-ok", NULL,
+	  "allow backing files outside the image's folder",
+	  .offset = FIELD(backing_ok) },
 	{ .kind = OPTION_END },
 };
+
+/* ---- state --------------------------------------------------------------- */
+
+#define QUEUE_STATE(n)                                                    \
+	STATE_FIELD(struct blk, vdev.queue[n].size, 1, BLK_QUEUE_SIZE),   \
+		STATE_FIELD(struct blk, vdev.queue[n].ready, 1, 0),       \
+		STATE_FIELD(struct blk, vdev.queue[n].vector, 1,          \
+			    VIRTQ_NO_VECTOR),                             \
+		STATE_FIELD(struct blk, vdev.queue[n].desc_addr, 1, 0),   \
+		STATE_FIELD(struct blk, vdev.queue[n].driver_addr, 1, 0), \
+		STATE_FIELD(struct blk, vdev.queue[n].device_addr, 1, 0), \
+		STATE_FIELD(struct blk, vdev.queue[n].last_avail, 1, 0),  \
+		STATE_FIELD(struct blk, vdev.queue[n].used_idx, 1, 0),    \
+		STATE_FIELD(struct blk, vdev.queue[n].signalled_used, 1, 0)
 
 static const struct state_field blk_fields[] = {
 	STATE_FIELD(struct blk, vdev.status, 1, 0),
 	STATE_FIELD(struct blk, vdev.driver_features, 1, 0),
 	STATE_FIELD(struct blk, vdev.features, 1, 0),
 	STATE_FIELD(struct blk, vdev.config_generation, 1, 0),
-	STATE_FIELD(struct blk, vdev.queue[0].size, 1, BLK_QUEUE_SIZE),
-	STATE_FIELD(struct blk, vdev.queue[0].ready, 1, 0),
-	STATE_FIELD(struct blk, vdev.queue[0].vector, 1, VIRTQ_NO_VECTOR),
-	STATE_FIELD(struct blk, vdev.queue[0].desc_addr, 1, 0),
-	STATE_FIELD(struct blk, vdev.queue[0].driver_addr, 1, 0),
-	STATE_FIELD(struct blk, vdev.queue[0].device_addr, 1, 0),
-	STATE_FIELD(struct blk, vdev.queue[0].last_avail, 1, 0),
-	STATE_FIELD(struct blk, vdev.queue[0].used_idx, 1, 0),
-	STATE_FIELD(struct blk, vdev.queue[0].signalled_used, 1, 0),
+	{
+		.name = "wce",
+		.offset = offsetof(struct blk, vdev.config) +
+			  offsetof(struct virtio_blk_config, wce),
+		.width = 1,
+		.count = 1,
+		.version = 1,
+		.reset = 1,
+	},
+	QUEUE_STATE(0),
+	QUEUE_STATE(1),
+	QUEUE_STATE(2),
+	QUEUE_STATE(3),
+	QUEUE_STATE(4),
+	QUEUE_STATE(5),
+	QUEUE_STATE(6),
+	QUEUE_STATE(7),
+	QUEUE_STATE(8),
+	QUEUE_STATE(9),
+	QUEUE_STATE(10),
+	QUEUE_STATE(11),
+	QUEUE_STATE(12),
+	QUEUE_STATE(13),
+	QUEUE_STATE(14),
+	QUEUE_STATE(15),
 	STATE_END,
 };
 
@@ -626,7 +608,7 @@ static const struct state_table blk_state = {
 
 const struct device_type virtio_blk_type = {
 	.name = "virtio-blk",
-	.options = blk_options,
+	.options = virtio_blk_keys,
 	.create = blk_create,
 	.destroy = blk_destroy,
 	.reset = blk_reset,

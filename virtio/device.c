@@ -195,6 +195,8 @@ static void set_status_locked(struct virtio_device *vdev, uint8_t status)
 	if (!((now | set) & VIRTIO_CONFIG_S_FEATURES_OK) ||
 	    (now | set) & VIRTIO_CONFIG_S_FAILED)
 		set &= ~VIRTIO_CONFIG_S_DRIVER_OK;
+	if (set & VIRTIO_CONFIG_S_FEATURES_OK && vdev->ops->negotiated)
+		vdev->ops->negotiated(vdev);
 	/* Before activation, which may set NEEDS_RESET and must interrupt. */
 	atomic_fetch_or(&vdev->status, set);
 	if (set & VIRTIO_CONFIG_S_DRIVER_OK)

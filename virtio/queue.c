@@ -264,12 +264,9 @@ void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
 	__atomic_store_n(&elem->id, htole32(head), __ATOMIC_RELAXED);
 	__atomic_store_n(&elem->len, htole32(written), __ATOMIC_RELAXED);
 	vq->used_idx++;
-	/*
-	 * Release: buffers and element are written before idx shows them
-	 * (2.7.8.2). Sequentially consistent for virtq_should_signal().
-	 */
+	/* Buffers and element are written before idx shows them (2.7.8.2). */
 	__atomic_store_n(&vq->used->idx, htole16(vq->used_idx),
-			 __ATOMIC_SEQ_CST);
+			 __ATOMIC_RELEASE);
 }
 
 bool virtq_should_signal(struct virtq *vq)
@@ -277,16 +274,20 @@ bool virtq_should_signal(struct virtq *vq)
 	uint16_t old = vq->signalled_used;
 	uint16_t event;
 
+	if (old == vq->used_idx)
+		return false;
 	/*
 	 * The driver writes used_event (or flags), then looks at idx once
-	 * more before it sleeps. We wrote idx, then look at used_event: each
+	 * more before it sleeps. We write idx, then look at used_event: each
 	 * writes first and reads second, both in one total order, so one of
-	 * the two sees the other's write and no wake-up is lost.
+	 * the two sees the other's write and no wake-up is lost. (idx is
+	 * written again for the order's sake, once for all that was pushed.)
 	 */
 	vq->signalled_used = vq->used_idx;
+	__atomic_store_n(&vq->used->idx, htole16(vq->used_idx),
+			 __ATOMIC_SEQ_CST);
 	if (!vq->event_idx)
-		return old != vq->used_idx &&
-		       !(le16toh(__atomic_load_n(&vq->avail->flags,
+		return !(le16toh(__atomic_load_n(&vq->avail->flags,
 						 __ATOMIC_SEQ_CST)) &
 			 VRING_AVAIL_F_NO_INTERRUPT);
 	event = le16toh(__atomic_load_n(used_event(vq), __ATOMIC_SEQ_CST));

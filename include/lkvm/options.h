@@ -40,6 +40,8 @@ struct option_desc {
 	 */
 	int (*call)(void *target, const struct option_desc *desc,
 		    const char *value);
+	/* OPTION_CALL that takes a list: what may stand in it; for the help */
+	const struct option_desc *keys;
 };
 
 /*
@@ -70,7 +72,7 @@ int options_parse_list(const struct option_desc *table, const char *what,
  */
 char *options_cut(char *list);
 
-/* Print one aligned line an option to stdout. */
+/* Print one aligned line an option to stdout, then those of their lists. */
 void options_print_help(const struct option_desc *table);
 
 #endif

@@ -137,6 +137,11 @@ struct virtio_device_ops {
 	uint16_t id; /* VIRTIO_ID_* */
 	uint32_t pci_class; /* 24 bits, for the PCI transport */
 	/*
+	 * vdev->features has been agreed on (FEATURES_OK): config space may
+	 * depend on it. Optional. vCPU's thread, device->lock held.
+	 */
+	void (*negotiated)(struct virtio_device *vdev);
+	/*
 	 * The driver has set DRIVER_OK with @features (a subset of what was
 	 * offered), queues are set up. Returns 0, or -errno and the device
 	 * gets NEEDS_RESET. vCPU's thread, device->lock held.
@@ -303,11 +308,36 @@ extern const struct virtio_transport virtio_pci_transport;
 
 extern const struct device_type virtio_blk_type;
 
-/* (struct virtio_blk_config is the kernel's name for its config space.) */
+/*
+ * One disk, as the user asked for it. (struct virtio_blk_config is the
+ * kernel's name for the config space.)
+ */
 struct virtio_blk_options {
 	const char *path;
+	const char *serial; /* NULL: one is made from the disk's name */
 	bool read_only;
-	bool direct;
+	bool direct; /* cache=none by its older name */
+	bool snapshot;
+	bool discard;
+	bool locking;
+	bool backing_ok;
+	int format; /* enum image_format */
+	int cache; /* enum image_cache, -1: not said */
+	int engine; /* enum engine_kind */
+	uint64_t queues;
+	uint64_t queue_size;
+	uint64_t iops; /* 0: no limit, as the next */
+	uint64_t bandwidth;
 };
+
+/* What holds where the user says nothing; and the keys to say it with. */
+extern const struct virtio_blk_options virtio_blk_defaults;
+extern const struct option_desc virtio_blk_keys[];
+
+/*
+ * The disk's file or block device may have been resized: look, and tell the
+ * guest if so. Any thread but an I/O thread. Returns 0 or -errno.
+ */
+int virtio_blk_resize(struct device *device);
 
 #endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Between the files of virtio/blk*: a disk, its queues and their requests.
+ *
+ * Each queue has a thread, which owns the queue, its requests and its way into
+ * the image from blk_queue_start() until blk_queue_stop() has posted idle;
+ * vCPUs and the main thread touch them only outside of that span.
+ */
+#ifndef LKVM_BLK_H
+#define LKVM_BLK_H
+
+#include <linux/virtio_blk.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <lkvm/image.h>
+#include <lkvm/loop.h>
+#include <lkvm/virtio.h>
+
+#define BLK_SECTOR 512
+#define BLK_MAX_QUEUES 16
+
+/* Of one discard or write-zeroes request; each costs its room in the pool. */
+#define BLK_MAX_SEGMENTS 16
+
+/* Sectors of one segment: what a reset may have to wait for. */
+#define BLK_MAX_RANGE (256 * 2048U)
+
+/* ---- statistics (blk-stats.c) ------------------------------------------- */
+
+enum blk_class {
+	BLK_READ,
+	BLK_WRITE,
+	BLK_FLUSH,
+	BLK_DISCARD,
+	BLK_ZEROES,
+	BLK_CLASSES
+};
+
+/* Latencies in nanoseconds, 8 buckets each power of two; up to 18 minutes. */
+#define BLK_BUCKETS (38 * 8)
+
+/* Written by the queue's thread alone, read by any. */
+struct blk_counters {
+	_Atomic uint64_t requests, bytes;
+	_Atomic uint64_t latency[BLK_BUCKETS];
+};
+
+/* A request of @class has succeeded. The queue's thread. */
+void blk_count(struct blk_counters *counters, uint64_t bytes, uint64_t ns);
+
+static inline void blk_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	/* One writer: no locked instruction on the data path. */
+	atomic_store_explicit(
+		counter,
+		atomic_load_explicit(counter, memory_order_relaxed) + n,
+		memory_order_relaxed);
+}
+
+/* device_type.stats */
+void blk_stats(struct device *device, FILE *out);
+
+/* ---- queues (blk-request.c) --------------------------------------------- */
+
+struct blk_data {
+	const struct iovec *iov;
+	unsigned int count;
+	uint64_t len;
+};
+
+struct blk_segment {
+	uint64_t sector;
+	uint32_t count; /* sectors */
+	bool unmap;
+};
+
+struct blk_request {
+	struct image_request image;
+	struct blk_queue *queue;
+	struct blk_request *next_free;
+	enum blk_class class;
+	uint32_t type; /* VIRTIO_BLK_T_* */
+	uint64_t sector;
+	uint64_t bytes; /* for the statistics */
+	uint64_t started_ns;
+	uint8_t *status; /* in guest RAM */
+	struct blk_data out, in; /* without header and status */
+	unsigned int segment, nr_segments; /* of discard, write zeroes */
+	struct blk_segment segments[BLK_MAX_SEGMENTS];
+	struct virtq_chain chain;
+};
+
+enum blk_queue_state {
+	BLK_STOPPED, /* the thread touches nothing */
+	BLK_RUNNING,
+	BLK_STOPPING, /* takes no more; the last completion posts idle */
+};
+
+struct blk_queue {
+	struct blk *blk;
+	struct virtq *vq;
+	struct io_thread *thread;
+	struct image_queue *image; /* on the thread's loop */
+	struct loop_source kick; /* eventfd: the queue wants a look */
+	struct blk_request *requests; /* NULL: the driver has no such queue */
+	bool started; /* vdev.lock: between start and stop */
+
+	/* the thread's */
+	enum blk_queue_state state;
+	struct blk_request *free;
+	unsigned int in_flight;
+	bool serving; /* signals at its end */
+	uint64_t now_ns; /* when this batch began */
+	sem_t idle;
+
+	struct blk_counters counters[BLK_CLASSES];
+	_Atomic uint64_t errors;
+};
+
+struct blk {
+	struct virtio_device vdev;
+	struct image *image;
+	char serial[VIRTIO_BLK_ID_BYTES + 1];
+	bool discard; /* offered, and zeroes may unmap */
+	_Atomic bool write_through; /* the driver takes writes for stable */
+	unsigned int nr_queues;
+	struct blk_queue queue[];
+};
+
+/* Ready for requests; on the thread, as the next four. */
+void blk_queue_start(void *queue);
+
+/* Take no more; idle is posted when no request is in flight. */
+void blk_queue_stop(void *queue);
+
+/* loop_source.ready of kick. */
+void blk_queue_kicked(void *queue, uint32_t events);
+
+/* For image_queue_on_batch(). */
+void blk_queue_batch_done(void *queue);
+
+#endif

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Requests of the block device (virtio 1.2, 5.2.6), on their queue's thread:
+ * parsing, checking, carrying out, answering. See blk.h.
+ *
+ * A request holds pointers into guest RAM, so stopping waits for all of them.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include <lkvm/blk.h>
+#include <lkvm/log.h>
+#include <lkvm/util.h>
+
+/* Chains taken before they are begun, and the interrupt gets a turn. */
+#define BLK_BATCH 32
+
+/* Batches before the loop's other sources (completions, a stop) get one. */
+#define BLK_ROUNDS 8
+
+_Static_assert(sizeof(struct virtio_blk_outhdr) == 16, "5.2.6");
+_Static_assert(sizeof(struct virtio_blk_discard_write_zeroes) == 16, "5.2.6");
+
+static void submit_segment(struct blk_request *req);
+
+/* ---- answers ------------------------------------------------------------- */
+
+/*
+ * Return @req with @filled bytes of its data written. The used length covers
+ * what was written without a gap from the start (2.7.8.2), so the status byte
+ * at the end counts only when all before it was filled.
+ */
+static void complete(struct blk_request *req, uint8_t status, uint64_t filled)
+{
+	struct blk_queue *queue = req->queue;
+
+	if (filled == req->in.len)
+		filled++;
+	*req->status = status;
+	virtq_push(queue->vq, req->chain.head, (uint32_t)filled);
+	req->next_free = queue->free;
+	queue->free = req;
+	queue->in_flight--;
+}
+
+static void fail(struct blk_request *req, uint8_t status, const char *why)
+{
+	struct blk_queue *queue = req->queue;
+	struct virtio_device *vdev = &queue->blk->vdev;
+
+	log_warn_limited(&vdev->warn, "blk",
+			 "%s: request of type %u at sector %llu, %llu bytes: "
+			 "%s",
+			 vdev->device.name, req->type,
+			 (unsigned long long)req->sector,
+			 (unsigned long long)req->out.len + req->in.len, why);
+	blk_add(&queue->errors, 1);
+	complete(req, status, 0);
+}
+
+static void succeed(struct blk_request *req)
+{
+	blk_count(&req->queue->counters[req->class], req->bytes,
+		  now_ns() - req->started_ns);
+	complete(req, VIRTIO_BLK_S_OK,
+		 req->class == BLK_READ ? req->in.len : 0);
+}
+
+/* ---- the image ----------------------------------------------------------- */
+
+static void image_done(struct image_request *image, int result)
+{
+	struct blk_request *req =
+		container_of(image, struct blk_request, image);
+	bool writes = image->op == IMAGE_WRITE ||
+		      image->op == IMAGE_WRITE_ZEROES;
+
+	if (result) {
+		fail(req, VIRTIO_BLK_S_IOERR, strerror(-result));
+	} else if (++req->segment < req->nr_segments) {
+		submit_segment(req);
+	} else if (writes && atomic_load(&req->queue->blk->write_through)) {
+		/* 5.2.6.2: what such a driver has finished writing is stable. */
+		image->op = IMAGE_FLUSH;
+		image_submit(req->queue->image, image);
+	} else {
+		succeed(req);
+	}
+}
+
+static bool in_disk(const struct blk_request *req, uint64_t sector,
+		    uint64_t count)
+{
+	uint64_t capacity = req->queue->blk->image->size / BLK_SECTOR;
+
+	/* Compared in sectors: no sum or product here can overflow. */
+	return sector <= capacity && count <= capacity - sector;
+}
+
+/* All of @req is one operation of the image's, on sectors of the disk. */
+static void submit(struct blk_request *req, enum image_op op, uint64_t sector,
+		   uint64_t bytes)
+{
+	req->image.op = op;
+	req->image.offset = sector * BLK_SECTOR;
+	req->image.len = bytes;
+	req->image.done = image_done;
+	image_submit(req->queue->image, &req->image);
+}
+
+static void transfer(struct blk_request *req, enum image_op op,
+		     const struct blk_data *data, const struct blk_data *other)
+{
+	if (other->len) {
+		fail(req, VIRTIO_BLK_S_IOERR, "data of the wrong direction");
+		return;
+	}
+	if (data->len % BLK_SECTOR ||
+	    !in_disk(req, req->sector, data->len / BLK_SECTOR)) {
+		fail(req, VIRTIO_BLK_S_IOERR, "not within the disk's sectors");
+		return;
+	}
+	req->bytes = data->len;
+	req->image.iov = data->iov;
+	req->image.iov_count = data->count;
+	submit(req, op, req->sector, data->len);
+}
+
+/* ---- discard and write zeroes -------------------------------------------- */
+
+static void submit_segment(struct blk_request *req)
+{
+	const struct blk_segment *segment = &req->segments[req->segment];
+
+	req->image.unmap = segment->unmap;
+	submit(req,
+	       req->class == BLK_DISCARD ? IMAGE_DISCARD : IMAGE_WRITE_ZEROES,
+	       segment->sector, (uint64_t)segment->count * BLK_SECTOR);
+}
+
+/* Copy and check segment @index: a status, and @why when it is not OK. */
+static uint8_t parse_segment(struct blk_request *req, unsigned int index,
+			     const char **why)
+{
+	struct blk_segment *segment = &req->segments[index];
+	uint32_t known = req->class == BLK_ZEROES ?
+				 VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP :
+				 0;
+	struct virtio_blk_discard_write_zeroes wire;
+	uint32_t flags;
+
+	iov_to_buf(req->out.iov, req->out.count, index * sizeof(wire), &wire,
+		   sizeof(wire));
+	flags = le32toh(wire.flags);
+	segment->sector = le64toh(wire.sector);
+	segment->count = le32toh(wire.num_sectors);
+	/* With discard=off the host's blocks stay whoever asks. */
+	segment->unmap = flags && req->queue->blk->discard;
+	if (flags & ~known) {
+		/* 5.2.6.2: also for unmap of a discard. */
+		*why = "unknown flags";
+		return VIRTIO_BLK_S_UNSUPP;
+	}
+	if (segment->count > BLK_MAX_RANGE) {
+		*why = "a segment is too long";
+		return VIRTIO_BLK_S_IOERR;
+	}
+	if (!in_disk(req, segment->sector, segment->count)) {
+		*why = "a segment is not within the disk";
+		return VIRTIO_BLK_S_IOERR;
+	}
+	req->bytes += (uint64_t)segment->count * BLK_SECTOR;
+	return VIRTIO_BLK_S_OK;
+}
+
+/* Begin what has segments, when all of them are good. */
+static void ranges(struct blk_request *req, unsigned int feature)
+{
+	size_t size = sizeof(struct virtio_blk_discard_write_zeroes);
+	const char *why = NULL;
+
+	if (!(req->queue->blk->vdev.features & BIT_ULL(feature))) {
+		fail(req, VIRTIO_BLK_S_UNSUPP, "not negotiated");
+		return;
+	}
+	if (!req->out.len || req->out.len % size || req->in.len ||
+	    req->out.len / size > BLK_MAX_SEGMENTS) {
+		fail(req, VIRTIO_BLK_S_IOERR, "a bad number of segments");
+		return;
+	}
+	req->nr_segments = (unsigned int)(req->out.len / size);
+	for (unsigned int i = 0; i < req->nr_segments; i++) {
+		uint8_t status = parse_segment(req, i, &why);
+
+		if (status != VIRTIO_BLK_S_OK) {
+			fail(req, status, why);
+			return;
+		}
+	}
+	submit_segment(req);
+}
+
+/* ---- requests ------------------------------------------------------------ */
+
+static void get_id(struct blk_request *req)
+{
+	/* Zero-padded, and not terminated when all bytes are used (5.2.6). */
+	complete(req, VIRTIO_BLK_S_OK,
+		 iov_from_buf(req->in.iov, req->in.count, 0,
+			      req->queue->blk->serial, VIRTIO_BLK_ID_BYTES));
+}
+
+static void execute(struct blk_request *req)
+{
+	req->bytes = 0;
+	req->segment = 0;
+	req->nr_segments = 0;
+	switch (req->type) {
+	case VIRTIO_BLK_T_IN:
+		req->class = BLK_READ;
+		transfer(req, IMAGE_READ, &req->in, &req->out);
+		break;
+	case VIRTIO_BLK_T_OUT:
+		req->class = BLK_WRITE;
+		transfer(req, IMAGE_WRITE, &req->out, &req->in);
+		break;
+	case VIRTIO_BLK_T_FLUSH:
+		/* 5.2.6.1 wants sector 0 and no data; nothing depends on it. */
+		req->class = BLK_FLUSH;
+		submit(req, IMAGE_FLUSH, 0, 0);
+		break;
+	case VIRTIO_BLK_T_DISCARD:
+		req->class = BLK_DISCARD;
+		ranges(req, VIRTIO_BLK_F_DISCARD);
+		break;
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		req->class = BLK_ZEROES;
+		ranges(req, VIRTIO_BLK_F_WRITE_ZEROES);
+		break;
+	case VIRTIO_BLK_T_GET_ID:
+		get_id(req);
+		break;
+	default:
+		fail(req, VIRTIO_BLK_S_UNSUPP, "unknown type");
+		break;
+	}
+}
+
+/*
+ * Find header, data and status in the chain, however it is cut into buffers
+ * (2.7.4.1). Returns NULL or what lacks.
+ */
+static const char *parse(struct blk_request *req)
+{
+	struct virtq_chain *chain = &req->chain;
+	struct iovec *iov = chain->iov;
+	struct virtio_blk_outhdr header;
+	size_t skip = sizeof(header);
+	struct iovec *last;
+
+	if (iov_to_buf(iov, chain->out_count, 0, &header, sizeof(header)) !=
+	    sizeof(header))
+		return "a request without a whole header";
+	if (!chain->in_count)
+		return "a request without a status byte";
+	req->type = le32toh(header.type);
+	req->sector = le64toh(header.sector);
+
+	req->in.iov = iov + chain->out_count;
+	req->in.count = chain->in_count;
+	req->in.len = chain->in_len - 1;
+	last = iov + chain->out_count + chain->in_count - 1;
+	last->iov_len--;
+	req->status = (uint8_t *)last->iov_base + last->iov_len;
+	/* What is empty now goes: direct I/O minds even its address. */
+	if (!last->iov_len)
+		req->in.count--;
+
+	while (skip) {
+		size_t n = MIN(skip, iov->iov_len);
+
+		iov->iov_base = (char *)iov->iov_base + n;
+		iov->iov_len -= n;
+		skip -= n;
+		if (!iov->iov_len)
+			iov++;
+	}
+	req->out.iov = iov;
+	req->out.count = chain->out_count - (unsigned int)(iov - chain->iov);
+	req->out.len = chain->out_len - sizeof(header);
+	return NULL;
+}
+
+/* ---- the queue ----------------------------------------------------------- */
+
+/* Take one chain and start it. Returns as virtq_pop(). */
+static int take(struct blk_queue *queue)
+{
+	/* Never NULL: there is one more than can be in flight. */
+	struct blk_request *req = queue->free;
+	int got = virtq_pop(queue->vq, &req->chain);
+	const char *error;
+
+	if (got <= 0)
+		return got;
+	error = parse(req);
+	if (error)
+		return virtq_break(queue->vq, error);
+	queue->free = req->next_free;
+	queue->in_flight++;
+	req->started_ns = queue->now_ns;
+	execute(req);
+	return 1;
+}
+
+/*
+ * A batch of chains: one look at the clock, one kick, one interrupt. Returns
+ * 1, 0 (there was none) or -EPROTO.
+ */
+static int take_batch(struct blk_queue *queue)
+{
+	unsigned int budget = BLK_BATCH;
+	int got = 1;
+
+	queue->now_ns = now_ns();
+	queue->serving = true;
+	while (budget && (got = take(queue)) > 0)
+		budget--;
+	image_kick(queue->image);
+	queue->serving = false;
+	virtio_device_signal(&queue->blk->vdev, queue->vq);
+	return got < 0 ? got : budget < BLK_BATCH;
+}
+
+/* Until the ring stays empty; the driver need not notify meanwhile. */
+static void serve(struct blk_queue *queue)
+{
+	for (unsigned int i = 0; i < BLK_ROUNDS; i++) {
+		int got;
+
+		virtq_disable_notify(queue->vq);
+		got = take_batch(queue);
+		if (got < 0)
+			virtio_device_broken(&queue->blk->vdev);
+		if (got < 0 || (!got && !virtq_enable_notify(queue->vq)))
+			return;
+	}
+	eventfd_write(queue->kick.fd, 1);
+}
+
+void blk_queue_kicked(void *opaque, uint32_t events)
+{
+	struct blk_queue *queue = opaque;
+
+	(void)events;
+	/* Edge-triggered: the eventfd's count grows, and nobody reads it. */
+	if (queue->state == BLK_RUNNING)
+		serve(queue);
+}
+
+/* Requests have completed: one signal for all, unless serve() is about to. */
+void blk_queue_batch_done(void *opaque)
+{
+	struct blk_queue *queue = opaque;
+
+	if (queue->serving || queue->state == BLK_STOPPED)
+		return;
+	virtio_device_signal(&queue->blk->vdev, queue->vq);
+	if (queue->state == BLK_STOPPING && !queue->in_flight) {
+		/* In this order: the queue is another thread's after it. */
+		queue->state = BLK_STOPPED;
+		sem_post(&queue->idle);
+	}
+}
+
+void blk_queue_start(void *opaque)
+{
+	struct blk_queue *queue = opaque;
+
+	queue->state = BLK_RUNNING;
+	/* The driver may have filled the queue before anybody listened. */
+	eventfd_write(queue->kick.fd, 1);
+}
+
+void blk_queue_stop(void *opaque)
+{
+	struct blk_queue *queue = opaque;
+
+	image_queue_hurry(queue->image);
+	image_kick(queue->image);
+	queue->state = BLK_STOPPING;
+	blk_queue_batch_done(queue);
+}
