@@ -48,7 +48,7 @@ CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
 	-Iinclude -pthread $(WARN) $(HARDEN) $(SAN_FLAGS) -MMD -MP
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -pthread $(SAN_FLAGS) $(LDFLAGS)
-LIBS := -luring -laio
+LIBS := -luring -laio -lz -lzstd
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
@@ -57,7 +57,10 @@ CORE := core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
 	core/memory.c core/options.c core/state.c core/util.c
 DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
 	disk/engine-uring.c disk/file.c disk/file-lock.c disk/image.c disk/raw.c \
-	disk/throttle.c
+	disk/qcow2.c disk/qcow2-backing.c disk/qcow2-cache.c \
+	disk/qcow2-compressed.c disk/qcow2-create.c disk/qcow2-file.c \
+	disk/qcow2-io.c disk/qcow2-map.c disk/qcow2-refcount.c \
+	disk/qcow2-repair.c disk/qcow2-request.c disk/throttle.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
 VIRTIO := virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/device.c \

@@ -79,6 +79,7 @@ struct image_options {
 	bool snapshot; /* writes go to an unlinked overlay and vanish */
 	bool no_locking; /* take no OFD locks */
 	bool backing_ok; /* backing files outside the image's folder */
+	const struct image *overlay; /* whose backing file it is; or NULL */
 	bool no_discard; /* discards are accepted and ignored */
 	uint64_t iops; /* requests a second; 0: no limit */
 	uint64_t bandwidth; /* bytes a second; 0: no limit */
