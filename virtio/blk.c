@@ -541,7 +541,7 @@ const struct option_desc virtio_blk_keys[] = {
 	  "the guest can give blocks back (default on)",
 	  .offset = FIELD(discard) },
 	{ OPTION_UINT, 0, "iops", "N", "at most N requests a second",
-	  .offset = FIELD(iops), .min = 1 },
+	  .offset = FIELD(iops), .min = 1, .max = 1000000000 },
 	{ OPTION_SIZE, 0, "bw", "SIZE", "at most SIZE bytes a second",
 	  .offset = FIELD(bandwidth), .min = 1 },
 	{ OPTION_FLAG, 0, "locking", NULL,
