@@ -7,7 +7,10 @@
  * into a raw disk gains nothing (see image_options.format).
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +18,7 @@
 #include <lkvm/file.h>
 #include <lkvm/image.h>
 #include <lkvm/log.h>
+#include <lkvm/qcow2.h>
 #include <lkvm/throttle.h>
 #include <lkvm/util.h>
 
@@ -108,27 +112,89 @@ static int open_format(struct image_file *file,
 
 	if (err)
 		return err;
-	if (format == IMAGE_FORMAT_QCOW2) {
-		log_err("disk",
-			"disk image %s is qcow2, which is not supported",
-			file->path);
-		return -ENOTSUP;
-	}
+	if (format == IMAGE_FORMAT_QCOW2)
+		return qcow2_open(file, options, out);
 	return open_raw(file, options->format == IMAGE_FORMAT_AUTO, options,
 			out);
 }
 
-int image_open(const struct image_options *options, struct image **out)
+static int open_plain(const struct image_options *options, struct image **out)
 {
 	const struct image_file_options file_options = {
 		.path = options->path,
-		.what = "disk image",
+		.what = options->overlay ? "backing file" : "disk image",
 		.read_only = options->read_only,
 		.direct = options->cache == IMAGE_CACHE_NONE,
 		.no_locking = options->no_locking,
 	};
-	struct throttle *throttle = NULL;
 	struct image_file *file;
+	int err = image_file_open(&file_options, &file);
+
+	if (err)
+		return err;
+	err = open_format(file, options, out);
+	if (err)
+		image_file_close(file);
+	return err;
+}
+
+/* A file without a name: it is gone when it is closed. */
+static int make_overlay_file(void)
+{
+	const char *folder = getenv("TMPDIR");
+	char path[PATH_MAX];
+	int fd;
+
+	if (!folder || !*folder)
+		folder = "/var/tmp";
+	snprintf(path, sizeof(path), "%s/lkvm-snapshot-XXXXXX", folder);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0) {
+		fd = -errno;
+		log_err("disk",
+			"cannot make a file for a snapshot in %s: %s (set "
+			"TMPDIR to another folder)",
+			folder, strerror(-fd));
+		return fd;
+	}
+	unlink(path);
+	return fd;
+}
+
+static int open_snapshot(const struct image_options *options,
+			 struct image **out)
+{
+	struct image_options base_options = *options;
+	struct image *base;
+	int err, fd;
+
+	base_options.read_only = true;
+	err = open_plain(&base_options, &base);
+	if (err)
+		return err;
+	fd = make_overlay_file();
+	if (fd < 0) {
+		err = fd;
+		goto close_base;
+	}
+	err = qcow2_create_overlay(fd, base, options, out);
+	if (err) {
+		log_err("disk", "cannot make a snapshot of %s: %s",
+			options->path, strerror(-err));
+		goto close_fd;
+	}
+	return 0;
+
+close_fd:
+	close(fd);
+close_base:
+	image_close(base);
+	return err;
+}
+
+int image_open(const struct image_options *options, struct image **out)
+{
+	struct throttle *throttle = NULL;
 	int err;
 
 	if (options->iops || options->bandwidth) {
@@ -137,20 +203,19 @@ int image_open(const struct image_options *options, struct image **out)
 		if (err)
 			return err;
 	}
-	err = image_file_open(&file_options, &file);
-	if (err)
-		goto destroy_throttle;
-	err = open_format(file, options, out);
-	if (err)
-		goto close_file;
+	/* What cannot be written needs no protection from writes. */
+	if (options->snapshot && !options->read_only)
+		err = open_snapshot(options, out);
+	else
+		err = open_plain(options, out);
+	if (err) {
+		throttle_destroy(throttle);
+		return err;
+	}
 	(*out)->throttle = throttle;
+	if (options->no_discard || (*out)->read_only)
+		(*out)->discard_granularity = 0;
 	return 0;
-
-close_file:
-	image_file_close(file);
-destroy_throttle:
-	throttle_destroy(throttle);
-	return err;
 }
 
 void image_close(struct image *image)
@@ -280,8 +345,10 @@ void image_submit(struct image_queue *queue, struct image_request *request)
 	int err = check_request(image, request);
 	bool nothing = !request->len && request->op != IMAGE_FLUSH;
 
-	if (request->op == IMAGE_DISCARD && image->options.no_discard)
-		nothing = true;
+	if (image->options.no_discard) {
+		nothing |= request->op == IMAGE_DISCARD;
+		request->unmap = false;
+	}
 	if (err || nothing) {
 		request->done(request, err);
 		return;
