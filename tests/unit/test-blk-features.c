@@ -383,7 +383,7 @@ static void all_queues_quiesce(void **state)
 		use(f, i);
 		set_header(f, VIRTIO_BLK_T_FLUSH, 0);
 		set(f, 0, HEADER, 16, NEXT, 1);
-		set(f, 1, STATUS, 1, WRITE, 0);
+		set(f, 1, STATUS + i, 1, WRITE, 0);
 		offer(f, 0);
 		kick(f);
 		assert_int_equal(used_idx(f), 0);
