@@ -253,7 +253,7 @@ static int write_array(struct qcow2 *q, struct qcow2_array *array)
 
 /* ---- the order ----------------------------------------------------------- */
 
-static int write_tables(struct qcow2 *q, struct qcow2_cache *cache)
+int qcow2_write_tables(struct qcow2 *q, struct qcow2_cache *cache)
 {
 	int err = 0;
 
@@ -276,7 +276,7 @@ static int write_names(struct qcow2 *q)
 	if (!err && !TAILQ_EMPTY(&q->l2_cache.dirty)) {
 		err = qcow2_sync(q);
 		if (!err)
-			err = write_tables(q, &q->l2_cache);
+			err = qcow2_write_tables(q, &q->l2_cache);
 	}
 	if (!err && array_is_dirty(&q->l1)) {
 		err = qcow2_sync(q);
@@ -296,7 +296,7 @@ int qcow2_write_back(struct qcow2 *q, bool *synced)
 	    TAILQ_EMPTY(&q->l2_cache.dirty) && !array_is_dirty(&q->reftable) &&
 	    !array_is_dirty(&q->l1) && !q->free_count)
 		return 0;
-	err = write_tables(q, &q->block_cache);
+	err = qcow2_write_tables(q, &q->block_cache);
 	if (!err)
 		err = write_names(q);
 	if (!err)

@@ -195,21 +195,28 @@ static int name_reftable(struct qcow2 *q, uint64_t offset, uint64_t clusters)
 	return err;
 }
 
-/* Add the metadata of @count clusters from @first on. */
+static void unclaim(struct qcow2 *q, uint64_t first, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++)
+		qcow2_set_remove(&q->metadata, first + i);
+}
+
+/* There will be metadata in @count clusters from @first on, which are free. */
 static int claim(struct qcow2 *q, uint64_t first, uint64_t count)
 {
 	for (uint64_t i = 0; i < count; i++) {
 		int err = qcow2_set_add(&q->metadata, first + i);
 
-		if (err)
-			return err == -EEXIST ?
-				       qcow2_corrupt(
-					       q,
-					       "cluster %#llx is in "
-					       "use, but not counted",
-					       (unsigned long long)(first +
-								    i)) :
-				       err;
+		if (!err)
+			continue;
+		unclaim(q, first, i);
+		return err != -EEXIST ?
+			       err :
+			       qcow2_corrupt(q,
+					     "metadata at %#llx is not "
+					     "counted",
+					     (unsigned long long)(first + i) *
+						     q->cluster_size);
 	}
 	return 0;
 }
@@ -228,21 +235,24 @@ static int grow_reftable(struct qcow2 *q)
 	if (err)
 		return err;
 	entries = calloc(new.clusters, q->cluster_size);
-	if (!entries)
-		return -ENOMEM;
+	if (!entries) {
+		err = -ENOMEM;
+		goto unclaim;
+	}
 	memcpy(entries, q->reftable.entries,
 	       q->reftable.count * sizeof(*entries));
 	for (uint64_t i = 0; i < new.blocks; i++)
 		entries[q->reftable.count + i] =
 			(new.first + i) * q->cluster_size;
 	offset = (new.first + new.blocks) * q->cluster_size;
-	err = write_reftable(q, &new, entries);
+	/* The table may name blocks that only the cache has. */
+	err = qcow2_write_tables(q, &q->block_cache);
+	if (!err)
+		err = write_reftable(q, &new, entries);
 	if (!err)
 		err = name_reftable(q, offset, new.clusters);
-	if (err) {
-		free(entries);
-		return err;
-	}
+	if (err)
+		goto free_entries;
 	free(q->reftable.entries);
 	q->reftable = (struct qcow2_array) {
 		.entries = entries,
@@ -250,10 +260,15 @@ static int grow_reftable(struct qcow2 *q)
 				    sizeof(*entries)),
 		.offset = offset,
 	};
-	for (uint64_t i = 0; i < new.old_clusters; i++)
-		qcow2_set_remove(&q->metadata, new.old_first + i);
+	unclaim(q, new.old_first, new.old_clusters);
 	qcow2_free_now(q, new.old_first, new.old_clusters);
 	return 0;
+
+free_entries:
+	free(entries);
+unclaim:
+	unclaim(q, new.first, new.blocks + new.clusters);
+	return err;
 }
 
 /*
@@ -276,7 +291,7 @@ static int add_block(struct qcow2 *q, uint64_t index, struct qcow2_table **out)
 		return err;
 	err = qcow2_get_new(q, &q->block_cache, offset, &block);
 	if (err) {
-		qcow2_set_remove(&q->metadata, cluster);
+		unclaim(q, cluster, 1);
 		return err;
 	}
 	q->fresh_from = MAX(q->fresh_from, offset + q->cluster_size);

@@ -353,6 +353,9 @@ int qcow2_array_load(struct qcow2 *q, struct qcow2_array *array,
 		     uint64_t offset, uint32_t count);
 void qcow2_array_set(struct qcow2_array *array, uint32_t index, uint64_t value);
 
+/* Write what is dirty, unsynced; in order only if the caller sees to it. */
+int qcow2_write_tables(struct qcow2 *q, struct qcow2_cache *cache);
+
 /*
  * Make all metadata durable, and with it all data that it speaks of; then free
  * what was unmapped. Returns 0 or -errno. @synced (may be NULL): data has been

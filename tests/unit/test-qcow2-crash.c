@@ -16,7 +16,7 @@
 
 #include "qcow2.h"
 
-#define DISK_BYTES (2 * MIB)
+#define DISK_BYTES (3 * MIB)
 #define SECTORS (DISK_BYTES / 512)
 #define MAX_FLUSHES 64
 
@@ -208,14 +208,14 @@ static void flush(struct load *load)
 }
 
 static void load_init(struct load *load, uint32_t cluster_bits,
-		      uint32_t refcount_order, bool snapshot)
+		      uint32_t refcount_order, bool snapshot, unsigned int seed)
 {
 	*load = (struct load) {
 		.folder = make_folder(),
 		.cluster_bits = cluster_bits,
 		.refcount_order = refcount_order,
 		.snapshot = snapshot,
-		.random = 88172645463325252ULL + cluster_bits,
+		.random = 88172645463325252ULL + 32 * seed + cluster_bits,
 		.flushed = calloc(MAX_FLUSHES, sizeof(struct flushed)),
 		.zeroed = calloc(SECTORS, sizeof(uint64_t)),
 		.data = malloc(DISK_BYTES),
@@ -375,30 +375,40 @@ static void cut(struct load *load, size_t at)
 
 static void record_load(struct load *load)
 {
+	struct qcow2 *q;
+
 	make_disk(load);
 	assert_int_equal(run("cp %s %s.before", load->path, load->path), 0);
 	disk_open(&load->disk, load->path, false, ENGINE_SYNC);
+	/* Tables go out of the cache all the time. */
+	q = qcow2_of(load->disk.image);
+	q->l2_cache.limit = QCOW2_MIN_TABLES;
+	q->block_cache.limit = QCOW2_MIN_TABLES;
 	recording.on = true;
 	flush(load);
 	while (load->flush_count < MAX_FLUSHES / 2) {
 		step(load);
-		if (next_random(&load->random) % 4 == 0)
+		if (next_random(&load->random) % 8 == 0)
 			flush(load);
 	}
 	disk_close(&load->disk);
 	recording.on = false;
 }
 
+/* Just before a sync most is at stake; now and then at any other moment. */
 static void cut_power(uint32_t cluster_bits, uint32_t refcount_order,
-		      bool snapshot)
+		      bool snapshot, unsigned int one_in, unsigned int seed)
 {
-	unsigned int cuts = long_run() ? 400 : 25;
 	struct load load;
 
-	load_init(&load, cluster_bits, refcount_order, snapshot);
+	load_init(&load, cluster_bits, refcount_order, snapshot, seed);
 	record_load(&load);
-	for (unsigned int i = 0; i < cuts; i++)
-		cut(&load, next_random(&load.random) % (recording.count + 1));
+	for (size_t i = 0; i < recording.count; i++) {
+		bool syncs = recording.changes[i].kind == CHANGE_SYNC;
+
+		if (!(next_random(&load.random) % (syncs ? one_in : 100)))
+			cut(&load, i);
+	}
 	for (size_t i = 0; i < recording.count; i++)
 		free(recording.changes[i].data);
 	free(recording.changes);
@@ -411,10 +421,12 @@ static void power_cut_loses_nothing_that_was_flushed(void **state)
 	(void)state;
 	if (!have_qemu_img())
 		skip();
-	cut_power(9, 6, false); /* a refcount table that grows */
-	cut_power(12, 4, false);
-	cut_power(12, 4, true);
-	cut_power(16, 4, true);
+	for (unsigned int i = 0; i < (long_run() ? 20 : 1); i++) {
+		cut_power(9, 6, false, 1, i); /* a refcount table that grows */
+		cut_power(12, 4, false, 4, i);
+		cut_power(12, 4, true, 4, i);
+		cut_power(16, 4, true, 4, i);
+	}
 }
 
 /* ---- killed processes ---------------------------------------------------- */
@@ -494,7 +506,7 @@ static void killed_process_loses_nothing_that_was_flushed(void **state)
 	if (!have_qemu_img())
 		skip();
 	assert_true(shared != MAP_FAILED);
-	load_init(&load, 12, 4, true);
+	load_init(&load, 12, 4, true, 0);
 	memcpy(load.crashed, load.path, sizeof(load.crashed));
 	free(load.zeroed);
 	load.zeroed = shared->zeroed;
