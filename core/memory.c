@@ -9,6 +9,8 @@
 
 #include <lkvm/memory.h>
 
+#define SMALL_PAGES (2 * MIB)
+
 void memory_init(struct guest_memory *mem, int vm_fd)
 {
 	memset(mem, 0, sizeof(*mem));
@@ -43,8 +45,14 @@ int memory_add_ram(struct guest_memory *mem, gpa_t base, uint64_t size)
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (host == MAP_FAILED)
 		return -errno;
-	/* Fewer faults while the kernel unpacks itself. A hint only. */
-	madvise(host, size, MADV_HUGEPAGE);
+	/*
+	 * Fewer faults while the kernel unpacks itself: a hint only. The first
+	 * 2 MiB hold a few tables, for which zeroing a whole huge page would
+	 * cost more than it saves.
+	 */
+	if (size > SMALL_PAGES)
+		madvise((char *)host + SMALL_PAGES, size - SMALL_PAGES,
+			MADV_HUGEPAGE);
 	/* Guest RAM is not ours to show in a core dump, nor small. */
 	madvise(host, size, MADV_DONTDUMP);
 
