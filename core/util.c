@@ -2,6 +2,7 @@
 /* Small helpers that every layer uses: see util.h. */
 #include <ctype.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,23 +26,6 @@ int pread_full(int fd, void *buf, size_t len, off_t offset)
 			return -ENODATA;
 		at += n;
 		offset += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-int write_full(int fd, const void *buf, size_t len)
-{
-	const char *at = buf;
-
-	while (len) {
-		ssize_t n = write(fd, at, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		at += n;
 		len -= (size_t)n;
 	}
 	return 0;
@@ -105,15 +89,6 @@ struct size_text format_size(uint64_t bytes)
 	return out;
 }
 
-size_t iov_length(const struct iovec *iov, unsigned int count)
-{
-	size_t len = 0;
-
-	for (unsigned int i = 0; i < count; i++)
-		len += iov[i].iov_len;
-	return len;
-}
-
 /* Walk @len bytes of @iov from @offset; copies to or from @flat. */
 static size_t iov_copy(const struct iovec *iov, unsigned int count,
 		       size_t offset, char *flat, size_t len, bool to_flat)
@@ -150,6 +125,23 @@ size_t iov_from_buf(const struct iovec *iov, unsigned int count, size_t offset,
 {
 	/* iov_copy() only reads from the flat side in this direction. */
 	return iov_copy(iov, count, offset, (char *)buf, len, false);
+}
+
+int thread_create(pthread_t *thread, void *(*run)(void *opaque), void *opaque)
+{
+	/* What a thread does to itself: handlers restore the terminal. */
+	static const int own[] = { SIGABRT, SIGBUS,  SIGFPE, SIGILL,
+				   SIGSEGV, SIGTRAP, SIGSYS };
+	sigset_t others, before;
+	int err;
+
+	sigfillset(&others);
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		sigdelset(&others, own[i]);
+	pthread_sigmask(SIG_BLOCK, &others, &before);
+	err = pthread_create(thread, NULL, run, opaque);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -err;
 }
 
 uint64_t now_ns(void)

@@ -62,10 +62,11 @@ static int open_file(const struct image_options *options)
 		return fd;
 	if (options->direct && err == EINVAL)
 		fix = " (no direct I/O there: leave out \",direct\")";
-	else if (!options->read_only && !access(options->path, R_OK))
-		fix = " (add \",ro\" to use it read-only)";
-	log_err("disk", "cannot open disk image %s%s: %s%s", options->path,
-		options->read_only ? "" : " for writing", strerror(err), fix);
+	else if (!options->read_only && (err == EACCES || err == EROFS) &&
+		 !access(options->path, R_OK))
+		fix = " (not writable: add \",ro\" to use it read-only)";
+	log_err("disk", "cannot open disk image %s: %s%s", options->path,
+		strerror(err), fix);
 	return -err;
 }
 

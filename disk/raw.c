@@ -34,7 +34,7 @@ static int transfer(int fd, enum image_op op, const struct iovec *iov,
 {
 	size_t skip = 0; /* bytes of iov[0] that are done */
 
-	while (len) {
+	while (len && count) {
 		struct iovec rest;
 		ssize_t n;
 
@@ -65,7 +65,7 @@ static int transfer(int fd, enum image_op op, const struct iovec *iov,
 			count--;
 		}
 	}
-	return 0;
+	return len ? -EINVAL : 0;
 }
 
 static bool is_aligned(const struct raw_image *raw,

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
+#include <linux/virtio_pci.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include <lkvm/image.h>
+#include <lkvm/log.h>
 #include <lkvm/loop.h>
 #include <lkvm/machine.h>
 #include <lkvm/util.h>
@@ -113,7 +115,7 @@ static void fail(struct blk_request *req, uint8_t status, const char *why)
 			 "%s",
 			 blk->vdev.device.name, req->type,
 			 (unsigned long long)req->sector,
-			 (unsigned long long)(req->out.len + req->in.len), why);
+			 (unsigned long long)req->out.len + req->in.len, why);
 	atomic_fetch_add(&blk->errors, 1);
 	complete(req, status, 0);
 }
@@ -217,9 +219,9 @@ static const char *parse(struct blk_request *req)
 {
 	struct virtq_chain *chain = &req->chain;
 	struct iovec *iov = chain->iov;
-	struct iovec *last = iov + chain->out_count + chain->in_count - 1;
 	struct virtio_blk_outhdr header;
 	size_t skip = sizeof(header);
+	struct iovec *last;
 
 	if (iov_to_buf(iov, chain->out_count, 0, &header, sizeof(header)) !=
 	    sizeof(header))
@@ -232,19 +234,25 @@ static const char *parse(struct blk_request *req)
 	req->in.iov = iov + chain->out_count;
 	req->in.count = chain->in_count;
 	req->in.len = chain->in_len - 1;
+	last = iov + chain->out_count + chain->in_count - 1;
 	last->iov_len--;
 	req->status = (uint8_t *)last->iov_base + last->iov_len;
+	/* What is empty now goes: direct I/O minds even its address. */
+	if (!last->iov_len)
+		req->in.count--;
 
-	req->out.iov = iov;
-	req->out.count = chain->out_count;
-	req->out.len = chain->out_len - sizeof(header);
-	for (unsigned int i = 0; skip; i++) {
-		size_t n = MIN(skip, iov[i].iov_len);
+	while (skip) {
+		size_t n = MIN(skip, iov->iov_len);
 
-		iov[i].iov_base = (char *)iov[i].iov_base + n;
-		iov[i].iov_len -= n;
+		iov->iov_base = (char *)iov->iov_base + n;
+		iov->iov_len -= n;
 		skip -= n;
+		if (!iov->iov_len)
+			iov++;
 	}
+	req->out.iov = iov;
+	req->out.count = chain->out_count - (unsigned int)(iov - chain->iov);
+	req->out.len = chain->out_len - sizeof(header);
 	return NULL;
 }
 
@@ -481,12 +489,35 @@ static void set_config(struct blk *blk)
 	blk->vdev.config_len = sizeof(config);
 }
 
+static int create_kick(struct blk *blk)
+{
+	blk->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (blk->kick_fd < 0) {
+		int err = -errno;
+
+		log_err("blk", "cannot create %s's eventfd: %s",
+			blk->vdev.device.name, strerror(-err));
+		return err;
+	}
+	blk->kick = (struct loop_source) {
+		.fd = blk->kick_fd,
+		.ready = kick_ready,
+		.opaque = blk,
+	};
+	return 0;
+}
+
 static int create_thread(struct blk *blk)
 {
 	char name[sizeof(blk->vdev.device.name) + 3];
+	int err;
 
 	snprintf(name, sizeof(name), "io-%s", blk->vdev.device.name);
-	return io_thread_create(name, &blk->thread);
+	err = io_thread_create(name, &blk->thread);
+	if (err)
+		log_err("blk", "cannot start thread %s: %s", name,
+			strerror(-err));
+	return err;
 }
 
 static int blk_create(struct machine *machine, const void *config,
@@ -511,16 +542,9 @@ static int blk_create(struct machine *machine, const void *config,
 	if (err)
 		goto free_blk;
 	set_config(blk);
-	blk->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (blk->kick_fd < 0) {
-		err = -errno;
+	err = create_kick(blk);
+	if (err)
 		goto close_image;
-	}
-	blk->kick = (struct loop_source) {
-		.fd = blk->kick_fd,
-		.ready = kick_ready,
-		.opaque = blk,
-	};
 	sem_init(&blk->idle, 0, 0);
 	if (options->read_only)
 		features |= BIT_ULL(VIRTIO_BLK_F_RO);
@@ -571,7 +595,7 @@ static const struct state_field blk_fields[] = {
 	STATE_FIELD(struct blk, vdev.config_generation, 1, 0),
 	STATE_FIELD(struct blk, vdev.queue[0].size, 1, BLK_QUEUE_SIZE),
 	STATE_FIELD(struct blk, vdev.queue[0].ready, 1, 0),
-	STATE_FIELD(struct blk, vdev.queue[0].vector, 1, VIRTQ_NO_VECTOR),
+	STATE_FIELD(struct blk, vdev.queue[0].vector, 1, VIRTIO_MSI_NO_VECTOR),
 	STATE_FIELD(struct blk, vdev.queue[0].desc_addr, 1, 0),
 	STATE_FIELD(struct blk, vdev.queue[0].driver_addr, 1, 0),
 	STATE_FIELD(struct blk, vdev.queue[0].device_addr, 1, 0),

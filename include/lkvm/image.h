@@ -32,8 +32,11 @@ struct image_request {
 	void (*done)(struct image_request *request, int result);
 };
 
+/* What a format supplies; both as the image_*() functions of their names. */
 struct image_ops {
+	/* @request lies within the image, and may write if it is a write. */
 	void (*submit)(struct image *image, struct image_request *request);
+	/* Frees @image, too. */
 	void (*close)(struct image *image);
 };
 
@@ -56,7 +59,7 @@ struct image_options {
  */
 int image_open(const struct image_options *options, struct image **out);
 
-/* No request is in flight. NULL is allowed. */
+/* Close and free; no request is in flight. NULL is allowed. */
 void image_close(struct image *image);
 
 /*

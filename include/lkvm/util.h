@@ -7,6 +7,7 @@
 #ifndef LKVM_UTIL_H
 #define LKVM_UTIL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,7 +18,6 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
-#define BIT(n) (1UL << (n))
 #define BIT_ULL(n) (1ULL << (n))
 
 /* The structure whose member @member is at @ptr. */
@@ -52,9 +52,6 @@ static inline bool is_power_of_two(uint64_t value)
  */
 int pread_full(int fd, void *buf, size_t len, off_t offset);
 
-/* Write exactly @len bytes to @fd (blocking). Returns 0 or -errno. */
-int write_full(int fd, const void *buf, size_t len);
-
 /*
  * Parse a whole unsigned number (decimal, 0x, 0 octal) in [@min, @max].
  * Returns 0, -EINVAL (not a number), or -ERANGE. @out is set only on success.
@@ -77,9 +74,6 @@ struct size_text {
 };
 struct size_text format_size(uint64_t bytes);
 
-/* Total length of @iov. The caller has bounded the sum below SIZE_MAX. */
-size_t iov_length(const struct iovec *iov, unsigned int count);
-
 /*
  * Copy between a flat buffer and bytes [@offset, @offset + @len) of @iov.
  * Returns the bytes copied: less than @len when the vector ends first.
@@ -91,6 +85,12 @@ size_t iov_from_buf(const struct iovec *iov, unsigned int count, size_t offset,
 
 /* One row of --stats: who, what, and how many. */
 void print_count(FILE *out, const char *who, const char *what, uint64_t count);
+
+/*
+ * pthread_create() of a thread that takes none of the signals that are sent to
+ * the process: they are the main thread's. Returns 0 or -errno.
+ */
+int thread_create(pthread_t *thread, void *(*run)(void *opaque), void *opaque);
 
 /* Monotonic time in nanoseconds. */
 uint64_t now_ns(void);
