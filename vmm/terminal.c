@@ -76,7 +76,7 @@ struct terminal {
 	char out[OUTPUT_RING];
 };
 
-/* ---- raw mode, and its end on every way out ------------------------------- */
+/* ---- raw mode, and its end on every way out ----------------------------- */
 
 static const int fatal_signals[] = {
 	SIGHUP,	 SIGINT,  SIGQUIT,   SIGTERM, SIGABRT, SIGBUS,
@@ -204,7 +204,7 @@ static void handlers_remove(struct terminal *t)
 	sigaltstack(&t->old_signal_stack, NULL);
 }
 
-/* ---- waking the loop's thread --------------------------------------------- */
+/* ---- waking the loop's thread ------------------------------------------- */
 
 static void wake_locked(struct terminal *t, enum wake wake)
 {
@@ -224,7 +224,7 @@ static void wake_now(struct terminal *t)
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* ---- output --------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------- */
 
 /* Any thread, under a device's lock: neither blocks nor calls back. */
 static size_t terminal_write(struct chardev *chardev, const void *data,
@@ -379,7 +379,7 @@ static void print_help(struct terminal *t)
 	terminal_write(&t->chardev, help, sizeof(help) - 1);
 }
 
-/* ---- input ---------------------------------------------------------------- */
+/* ---- input -------------------------------------------------------------- */
 
 /* Any thread, under a device's lock. */
 static void terminal_input_wanted(struct chardev *chardev)
@@ -516,7 +516,7 @@ static void on_wake(void *opaque, uint32_t events)
 	output_turn(t);
 }
 
-/* ---- the interface -------------------------------------------------------- */
+/* ---- the interface ------------------------------------------------------ */
 
 int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
 		    struct terminal **out)
