@@ -34,6 +34,11 @@ int command_help(int argc, char **argv)
 		print_overview();
 		return STATUS_OK;
 	}
+	if (argc > 2) {
+		log_err("help", "help takes one command, got '%s' too",
+			argv[2]);
+		return STATUS_LKVM_FAILED;
+	}
 	for (const struct command *c = commands; c->name; c++) {
 		if (!strcmp(c->name, argv[1])) {
 			print_command(c);

@@ -15,9 +15,6 @@
 #include <lkvm/virtio.h>
 #include <lkvm/vm.h>
 
-/* Room for -p strings and defaults; the kernel's own limit is checked later. */
-#define CMDLINE_BYTES 65536
-
 #define DEFAULT_KVM "/dev/kvm"
 
 struct run_options {
@@ -88,15 +85,15 @@ struct disk_request {
 static int add_disk(void *target, const struct option_desc *desc,
 		    const char *value)
 {
-	struct disk_request *disk =
-		calloc(1, sizeof(*disk) + strlen(value) + 1);
+	size_t len = strlen(value) + 1;
+	struct disk_request *disk = calloc(1, sizeof(*disk) + len);
 	char *keys;
 	int err = 0;
 
 	(void)desc;
 	if (!disk)
 		return -ENOMEM;
-	strcpy(disk->text, value);
+	memcpy(disk->text, value, len);
 	disk->config = virtio_blk_defaults;
 	keys = options_cut(disk->text);
 	disk->config.path = disk->text;
@@ -277,7 +274,10 @@ static int complete_options(struct run_options *options, int nr_args,
 	if (nr_args == 1)
 		options->kernel = args[0];
 	if (options->name && !good_name(options->name)) {
-		log_err("run", "--name: bad value '%s': use at most 64 letters, digits, '.', '_' or '-', and begin with a letter, a digit or '_'",
+		log_err("run",
+			"--name: bad value '%s': use at most 64 letters, "
+			"digits, '.', '_' or '-', and begin with a letter, "
+			"a digit or '_'",
 			options->name);
 		return -EINVAL;
 	}

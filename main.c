@@ -61,9 +61,9 @@ int main(int argc, char **argv)
 	fill_standard_fds();
 
 	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
-		return command_help(1, argv);
+		return command_help(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "--version"))
-		return command_version(1, argv);
+		return command_version(argc - 1, argv + 1);
 	command = find_command(argv[1]);
 	if (command)
 		return command->run(argc - 1, argv + 1);

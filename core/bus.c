@@ -25,12 +25,12 @@ void bus_release(struct bus *bus)
 
 static int bus_register_locked(struct bus *bus, struct bus_region *region)
 {
-	if (region->registered)
+	if (region->bus)
 		return 0;
 	if (bus->nr_regions == BUS_MAX_REGIONS)
 		return -ENOSPC;
 	region->id = bus->nr_regions;
-	region->registered = true;
+	region->bus = bus;
 	bus->region[bus->nr_regions++] = region;
 	return 0;
 }
@@ -111,11 +111,14 @@ int bus_map(struct bus *bus, struct bus_region *region)
 	return err;
 }
 
-void bus_unmap(struct bus *bus, struct bus_region *region)
+void bus_unmap(struct bus_region *region)
 {
+	struct bus *bus = region->bus;
 	unsigned int at;
 	unsigned int nr;
 
+	if (!bus)
+		return;
 	pthread_mutex_lock(&bus->lock);
 	nr = atomic_load(&bus->nr_slots);
 	for (at = 0; at < nr; at++)
@@ -163,14 +166,12 @@ static struct bus_region *bus_search(struct bus *bus, struct bus_cache *cache,
 	return NULL;
 }
 
-struct bus_region *bus_find(struct bus *bus, struct bus_cache *cache,
-			    uint64_t addr, unsigned int len)
+/* An access that crosses a region's end belongs to nobody. */
+static struct bus_region *bus_find(struct bus *bus, struct bus_cache *cache,
+				   uint64_t addr, unsigned int len)
 {
-	struct bus_cache local = { 0 };
 	uint32_t sequence;
 
-	if (!cache)
-		cache = &local;
 	do {
 		sequence = atomic_load_explicit(&bus->sequence,
 						memory_order_acquire);

@@ -72,15 +72,7 @@ static int irq_set_line_locked(struct irq *irq, uint32_t gsi, bool level)
 	return irq_ioctl(irq, KVM_IRQ_LINE, &line);
 }
 
-int irq_set_line(struct irq *irq, uint32_t gsi, bool level)
-{
-	if (gsi >= IRQ_NR_LINES)
-		return -EINVAL;
-	return irq_set_line_locked(irq, gsi, level);
-}
-
-int irq_set_shared(struct irq *irq, uint32_t gsi, unsigned int source,
-		   bool level)
+int irq_set_line(struct irq *irq, uint32_t gsi, unsigned int source, bool level)
 {
 	uint64_t before;
 	int err = 0;

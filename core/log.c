@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Messages on stderr: see log.h. */
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -16,7 +17,7 @@ void log_set_level(enum log_level level)
 	atomic_store(&log_level_now, (int)level);
 }
 
-bool log_enabled(enum log_level level)
+static bool log_enabled(enum log_level level)
 {
 	return (int)level <= atomic_load(&log_level_now);
 }
@@ -38,8 +39,10 @@ static void PRINTF_LIKE(4, 0)
 	else
 		len = (size_t)snprintf(line, sizeof(line), "lkvm: %s", tag);
 	vsnprintf(line + len, sizeof(line) - len - 2, fmt, args);
-	while (len < sizeof(line) - 3 && line[len])
-		len++;
+	/* One line, whatever a file's name holds: no newline, no escapes. */
+	for (; len < sizeof(line) - 3 && line[len]; len++)
+		if (iscntrl((unsigned char)line[len]))
+			line[len] = '?';
 	if (dropped && len < sizeof(line) - 40)
 		len += (size_t)snprintf(line + len, sizeof(line) - len,
 					" (%u more like this dropped)",

@@ -67,28 +67,14 @@ void loop_destroy(struct loop *loop)
 	free(loop);
 }
 
-static int loop_control(struct loop *loop, int op, struct loop_source *source,
-			uint32_t events)
+int loop_add(struct loop *loop, struct loop_source *source, uint32_t events)
 {
 	struct epoll_event event = { .events = events, .data.ptr = source };
 
-	if (epoll_ctl(loop->epoll_fd, op, source->fd, &event))
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event))
 		return -errno;
+	source->added = true;
 	return 0;
-}
-
-int loop_add(struct loop *loop, struct loop_source *source, uint32_t events)
-{
-	int err = loop_control(loop, EPOLL_CTL_ADD, source, events);
-
-	if (!err)
-		source->added = true;
-	return err;
-}
-
-int loop_modify(struct loop *loop, struct loop_source *source, uint32_t events)
-{
-	return loop_control(loop, EPOLL_CTL_MOD, source, events);
 }
 
 void loop_del(struct loop *loop, struct loop_source *source)
@@ -159,7 +145,8 @@ void loop_stop(struct loop *loop)
 	loop_wake(loop);
 }
 
-void loop_call(struct loop *loop, void (*fn)(void *opaque), void *opaque)
+/* Run @fn on the loop's thread, which runs, and wait until it returned. */
+static void loop_call(struct loop *loop, void (*fn)(void *opaque), void *opaque)
 {
 	pthread_mutex_lock(&loop->lock);
 	/* One caller at a time: wait for an earlier one's turn to end. */
@@ -199,7 +186,7 @@ int io_thread_create(const char *name, struct io_thread **out)
 	err = loop_create(&thread->loop);
 	if (err)
 		goto free_thread;
-	err = -pthread_create(&thread->thread, NULL, io_thread_main, thread);
+	err = thread_create(&thread->thread, io_thread_main, thread);
 	if (err)
 		goto destroy_loop;
 	*out = thread;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The list of a machine's resources: see machine.h. */
+/* A machine's resources: their list, and where they are mapped. */
 #include <errno.h>
 
 #include <lkvm/machine.h>
@@ -24,4 +24,12 @@ const struct resource *machine_find_resource(const struct machine *machine,
 			return r;
 	}
 	return NULL;
+}
+
+int machine_map(struct machine *machine, const struct resource *resource,
+		struct bus_region *region)
+{
+	region->base = resource->base;
+	region->len = resource->len;
+	return bus_map(resource->pio ? &machine->pio : &machine->mmio, region);
 }

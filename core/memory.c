@@ -9,6 +9,8 @@
 
 #include <lkvm/memory.h>
 
+#define HUGE_PAGE (2 * MIB)
+
 void memory_init(struct guest_memory *mem, int vm_fd)
 {
 	memset(mem, 0, sizeof(*mem));
@@ -22,13 +24,40 @@ void memory_release(struct guest_memory *mem)
 	mem->nr_regions = 0;
 }
 
+/*
+ * @size bytes that begin at a huge page's boundary. KVM maps a huge page only
+ * where guest and host address agree in their low bits; mmap() promises no
+ * such thing. Returns NULL and sets errno.
+ */
+static uint8_t *map_aligned(uint64_t size)
+{
+	uint64_t room = size + HUGE_PAGE;
+	uint8_t *start, *host;
+
+	if (room < size) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	/* NORESERVE: a guest may be given more than the host has. */
+	start = mmap(NULL, room, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (start == MAP_FAILED)
+		return NULL;
+	host = start +
+	       (align_up((uintptr_t)start, HUGE_PAGE) - (uintptr_t)start);
+	if (host != start)
+		munmap(start, (size_t)(host - start));
+	munmap(host + size, (size_t)(start + room - (host + size)));
+	return host;
+}
+
 int memory_add_ram(struct guest_memory *mem, gpa_t base, uint64_t size)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	unsigned int slot = mem->nr_regions;
 	gpa_t floor = 0;
 	gpa_t end;
-	void *host;
+	uint8_t *host;
 
 	if (slot)
 		floor = mem->region[slot - 1].base + mem->region[slot - 1].size;
@@ -38,13 +67,16 @@ int memory_add_ram(struct guest_memory *mem, gpa_t base, uint64_t size)
 	if (slot == MEMORY_MAX_REGIONS)
 		return -ENOSPC;
 
-	/* NORESERVE: a guest may be given more than the host has. */
-	host = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (host == MAP_FAILED)
+	host = map_aligned(size);
+	if (!host)
 		return -errno;
-	/* Fewer faults while the kernel unpacks itself. A hint only. */
-	madvise(host, size, MADV_HUGEPAGE);
+	/*
+	 * Fewer faults while the kernel unpacks itself: a hint only. The first
+	 * 2 MiB hold a few tables, for which zeroing a whole huge page would
+	 * cost more than it saves.
+	 */
+	if (size > HUGE_PAGE)
+		madvise(host + HUGE_PAGE, size - HUGE_PAGE, MADV_HUGEPAGE);
 	/* Guest RAM is not ours to show in a core dump, nor small. */
 	madvise(host, size, MADV_DONTDUMP);
 
@@ -70,15 +102,6 @@ int memory_add_ram(struct guest_memory *mem, gpa_t base, uint64_t size)
 	};
 	mem->nr_regions++;
 	return 0;
-}
-
-uint64_t memory_size(const struct guest_memory *mem)
-{
-	uint64_t size = 0;
-
-	for (unsigned int i = 0; i < mem->nr_regions; i++)
-		size += mem->region[i].size;
-	return size;
 }
 
 void *guest_map(const struct guest_memory *mem, gpa_t gpa, uint64_t len)

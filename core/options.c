@@ -48,13 +48,15 @@ static int set_number(const struct option_desc *desc,
 {
 	bool size = desc->kind == OPTION_SIZE;
 	uint64_t max = desc->max ? desc->max : UINT64_MAX;
+	bool tiny = false;
 	uint64_t number;
 	char why[96];
 	int err;
 
 	if (size) {
 		err = parse_size(value, desc->unit ? desc->unit : 1, &number);
-		if (!err && (number < desc->min || number > max))
+		tiny = !err && number < desc->min;
+		if (!err && (tiny || number > max))
 			err = -ERANGE;
 	} else {
 		err = parse_uint(value, desc->min, max, &number);
@@ -63,10 +65,14 @@ static int set_number(const struct option_desc *desc,
 		return bad_value(label, value,
 				 size ? "use a number and one of B K M G T P" :
 					"use a whole number");
-	if (err && size)
-		snprintf(why, sizeof(why), desc->max ? "use %s to %s" :
-						       "use at least %s",
+	if (err && size && desc->max)
+		snprintf(why, sizeof(why), "use %s to %s",
 			 format_size(desc->min).text, format_size(max).text);
+	else if (err && size && tiny)
+		snprintf(why, sizeof(why), "use at least %s",
+			 format_size(desc->min).text);
+	else if (err && size)
+		snprintf(why, sizeof(why), "it is too large");
 	else if (err)
 		snprintf(why, sizeof(why), "use %" PRIu64 " to %" PRIu64,
 			 desc->min, max);
@@ -79,21 +85,29 @@ static int set_number(const struct option_desc *desc,
 static int set_flag(const struct option_label *label, bool *field,
 		    const char *value)
 {
-	if (value && strcmp(value, "on") && strcmp(value, "off"))
+	bool on = !value || !strcmp(value, "on");
+
+	if (!on && strcmp(value, "off") != 0)
 		return bad_value(label, value, "use on or off");
-	*field = !value || !strcmp(value, "on");
+	*field = on;
 	return 0;
 }
 
+/* @value is NULL when there is none; only a flag may do without. */
 static int set_option(const struct option_desc *desc,
 		      const struct option_label *label, void *target,
 		      const char *value)
 {
 	void *field = (char *)target + desc->offset;
 
-	switch (desc->kind) {
-	case OPTION_FLAG:
+	if (desc->kind == OPTION_FLAG)
 		return set_flag(label, field, value);
+	if (!value) {
+		log_err("options", "%s needs a value: %s", label->text,
+			desc->metavar);
+		return -EINVAL;
+	}
+	switch (desc->kind) {
 	case OPTION_STRING:
 		if (!*value)
 			return bad_value(label, value, "it is empty");
@@ -106,6 +120,7 @@ static int set_option(const struct option_desc *desc,
 		return set_enum(desc, label, field, value);
 	case OPTION_CALL:
 		return desc->call(target, desc, value);
+	case OPTION_FLAG:
 	case OPTION_END:
 		break;
 	}
@@ -121,22 +136,29 @@ static const struct option_desc *find_letter(const struct option_desc *table,
 	return NULL;
 }
 
-/* An exact name, or else a prefix that only one name has. */
+/*
+ * An exact name, or else a prefix that only one name has; @ambiguous is set
+ * to the second when there are more.
+ */
 static const struct option_desc *find_name(const struct option_desc *table,
-					   const char *name, size_t len)
+					   const char *name, size_t len,
+					   const struct option_desc **ambiguous)
 {
 	const struct option_desc *found = NULL;
-	unsigned int matches = 0;
+	const struct option_desc *second = NULL;
 
 	for (; table->kind != OPTION_END; table++) {
-		if (!table->name || strncmp(table->name, name, len))
+		if (strncmp(table->name, name, len) != 0)
 			continue;
 		if (!table->name[len])
 			return table;
-		found = table;
-		matches++;
+		if (!found)
+			found = table;
+		else if (!second)
+			second = table;
 	}
-	return matches == 1 ? found : NULL;
+	*ambiguous = second;
+	return found;
 }
 
 struct parse {
@@ -159,21 +181,8 @@ static int unknown_option(const struct parse *p, const char *arg)
 static int take_value(struct parse *p, const struct option_desc *desc,
 		      const struct option_label *label, const char *attached)
 {
-	if (!desc->metavar) {
-		if (attached && desc->kind != OPTION_FLAG) {
-			log_err("options", "%s takes no value", label->text);
-			return -EINVAL;
-		}
-		return set_option(desc, label, p->target, attached);
-	}
-	if (!attached) {
-		if (p->at + 1 >= p->argc) {
-			log_err("options", "%s needs a value: %s", label->text,
-				desc->metavar);
-			return -EINVAL;
-		}
+	if (!attached && desc->kind != OPTION_FLAG && p->at + 1 < p->argc)
 		attached = p->argv[++p->at];
-	}
 	return set_option(desc, label, p->target, attached);
 }
 
@@ -181,11 +190,17 @@ static int parse_long(struct parse *p)
 {
 	const char *name = p->argv[p->at] + 2;
 	size_t len = strcspn(name, "=");
-	const struct option_desc *desc = find_name(p->table, name, len);
+	const struct option_desc *other = NULL;
+	const struct option_desc *desc = find_name(p->table, name, len, &other);
 	struct option_label label;
 
 	if (!desc)
 		return unknown_option(p, p->argv[p->at]);
+	if (other) {
+		log_err("options", "'--%.*s' could be --%s or --%s", (int)len,
+			name, desc->name, other->name);
+		return -EINVAL;
+	}
 	snprintf(label.text, sizeof(label.text), "--%s", desc->name);
 	return take_value(p, desc, &label, name[len] ? name + len + 1 : NULL);
 }
@@ -198,11 +213,8 @@ static int parse_short(struct parse *p)
 
 	if (!desc || (!desc->metavar && arg[2]))
 		return unknown_option(p, arg);
-	if (desc->name)
-		snprintf(label.text, sizeof(label.text), "-%c (--%s)",
-			 desc->letter, desc->name);
-	else
-		snprintf(label.text, sizeof(label.text), "-%c", desc->letter);
+	snprintf(label.text, sizeof(label.text), "-%c (--%s)", desc->letter,
+		 desc->name);
 	return take_value(p, desc, &label, arg[2] ? arg + 2 : NULL);
 }
 
@@ -292,11 +304,6 @@ int options_parse_list(const struct option_desc *table, const char *what,
 			return unknown_key(table, what, item);
 		snprintf(label.text, sizeof(label.text), "%s: %s", what,
 			 desc->name);
-		if (!value && desc->metavar) {
-			log_err("options", "%s needs a value: %s=%s",
-				label.text, desc->name, desc->metavar);
-			return -EINVAL;
-		}
 		err = set_option(desc, &label, target, value);
 		if (err)
 			return err;

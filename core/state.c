@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include <lkvm/state.h>
-#include <lkvm/util.h>
 
 void state_reset(const struct state_table *table, void *object)
 {

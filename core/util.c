@@ -2,6 +2,7 @@
 /* Small helpers that every layer uses: see util.h. */
 #include <ctype.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,23 @@ size_t iov_from_buf(const struct iovec *iov, unsigned int count, size_t offset,
 {
 	/* iov_copy() only reads from the flat side in this direction. */
 	return iov_copy(iov, count, offset, (char *)buf, len, false);
+}
+
+int thread_create(pthread_t *thread, void *(*run)(void *opaque), void *opaque)
+{
+	/* What a thread does to itself: handlers restore the terminal. */
+	static const int own[] = { SIGABRT, SIGBUS,  SIGFPE, SIGILL,
+				   SIGSEGV, SIGTRAP, SIGSYS };
+	sigset_t others, before;
+	int err;
+
+	sigfillset(&others);
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		sigdelset(&others, own[i]);
+	pthread_sigmask(SIG_BLOCK, &others, &before);
+	err = pthread_create(thread, NULL, run, opaque);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -err;
 }
 
 uint64_t now_ns(void)

@@ -15,7 +15,6 @@
 struct boot_timer {
 	struct device device;
 	struct machine *machine;
-	struct bus *bus;
 	struct bus_region region;
 };
 
@@ -47,7 +46,7 @@ static void boot_timer_destroy(struct device *device)
 	struct boot_timer *boot_timer =
 		container_of(device, struct boot_timer, device);
 
-	bus_unmap(boot_timer->bus, &boot_timer->region);
+	bus_unmap(&boot_timer->region);
 	free(boot_timer);
 }
 
@@ -65,15 +64,12 @@ static int boot_timer_create(struct machine *machine, const void *config,
 	snprintf(boot_timer->device.name, sizeof(boot_timer->device.name),
 		 "boot-timer");
 	boot_timer->machine = machine;
-	boot_timer->bus = resource->pio ? &machine->pio : &machine->mmio;
 	boot_timer->region = (struct bus_region) {
 		.name = boot_timer->device.name,
 		.ops = &boot_timer_bus_ops,
 		.opaque = boot_timer,
-		.base = resource->base,
-		.len = resource->len,
 	};
-	err = bus_map(boot_timer->bus, &boot_timer->region);
+	err = machine_map(machine, resource, &boot_timer->region);
 	if (err) {
 		free(boot_timer);
 		return err;

@@ -15,7 +15,6 @@
 struct debug_exit {
 	struct device device;
 	struct machine *machine;
-	struct bus *bus;
 	struct bus_region region;
 };
 
@@ -48,7 +47,7 @@ static void debug_exit_destroy(struct device *device)
 	struct debug_exit *debug_exit =
 		container_of(device, struct debug_exit, device);
 
-	bus_unmap(debug_exit->bus, &debug_exit->region);
+	bus_unmap(&debug_exit->region);
 	free(debug_exit);
 }
 
@@ -66,15 +65,12 @@ static int debug_exit_create(struct machine *machine, const void *config,
 	snprintf(debug_exit->device.name, sizeof(debug_exit->device.name),
 		 "debug-exit");
 	debug_exit->machine = machine;
-	debug_exit->bus = resource->pio ? &machine->pio : &machine->mmio;
 	debug_exit->region = (struct bus_region) {
 		.name = debug_exit->device.name,
 		.ops = &debug_exit_bus_ops,
 		.opaque = debug_exit,
-		.base = resource->base,
-		.len = resource->len,
 	};
-	err = bus_map(debug_exit->bus, &debug_exit->region);
+	err = machine_map(machine, resource, &debug_exit->region);
 	if (err) {
 		free(debug_exit);
 		return err;

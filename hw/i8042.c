@@ -54,7 +54,6 @@
 struct i8042 {
 	struct device device;
 	struct machine *machine;
-	struct bus *bus;
 	struct bus_region data;
 	struct bus_region control;
 	uint32_t gsi;
@@ -69,9 +68,9 @@ struct i8042 {
 static void i8042_update_irq_locked(struct i8042 *i8042)
 {
 	if (i8042->gsi != RESOURCE_NO_GSI)
-		irq_set_shared(&i8042->machine->irq, i8042->gsi, 0,
-			       (i8042->status & I8042_STATUS_OBF) &&
-				       (i8042->mode & I8042_MODE_KBD_IRQ));
+		irq_set_line(&i8042->machine->irq, i8042->gsi, 0,
+			     (i8042->status & I8042_STATUS_OBF) &&
+				     (i8042->mode & I8042_MODE_KBD_IRQ));
 }
 
 static void i8042_answer_locked(struct i8042 *i8042, uint8_t value)
@@ -257,8 +256,8 @@ static void i8042_destroy(struct device *device)
 {
 	struct i8042 *i8042 = container_of(device, struct i8042, device);
 
-	bus_unmap(i8042->bus, &i8042->control);
-	bus_unmap(i8042->bus, &i8042->data);
+	bus_unmap(&i8042->control);
+	bus_unmap(&i8042->data);
 	pthread_mutex_destroy(&i8042->lock);
 	free(i8042);
 }
@@ -267,6 +266,7 @@ static int i8042_create(struct machine *machine, const void *config,
 			struct device **out)
 {
 	const struct resource *resource = config;
+	struct resource port = *resource;
 	struct i8042 *i8042;
 	int err;
 
@@ -277,30 +277,29 @@ static int i8042_create(struct machine *machine, const void *config,
 	snprintf(i8042->device.name, sizeof(i8042->device.name), "i8042");
 	i8042->machine = machine;
 	i8042->gsi = resource->gsi;
-	i8042->bus = resource->pio ? &machine->pio : &machine->mmio;
 	i8042->data = (struct bus_region) {
 		.name = i8042->device.name,
 		.ops = &i8042_data_ops,
 		.opaque = i8042,
-		.base = resource->base,
-		.len = 1,
 	};
 	i8042->control = i8042->data;
 	i8042->control.ops = &i8042_control_ops;
-	i8042->control.base += I8042_STATUS_OFFSET;
 	pthread_mutex_init(&i8042->lock, NULL);
 	state_reset(&i8042_state, i8042);
-	err = bus_map(i8042->bus, &i8042->data);
+	/* Two ports: what lies between them is not the controller's. */
+	port.len = 1;
+	err = machine_map(machine, &port, &i8042->data);
 	if (err)
 		goto free_i8042;
-	err = bus_map(i8042->bus, &i8042->control);
+	port.base += I8042_STATUS_OFFSET;
+	err = machine_map(machine, &port, &i8042->control);
 	if (err)
 		goto unmap_data;
 	*out = &i8042->device;
 	return 0;
 
 unmap_data:
-	bus_unmap(i8042->bus, &i8042->data);
+	bus_unmap(&i8042->data);
 free_i8042:
 	pthread_mutex_destroy(&i8042->lock);
 	free(i8042);

@@ -21,7 +21,6 @@
 #include <lkvm/msix.h>
 #include <lkvm/util.h>
 
-_Static_assert(MSIX_ENTRY_BYTES == PCI_MSIX_ENTRY_SIZE, "6.8.2.6");
 _Static_assert(MSIX_MAX_VECTORS - 1 <= PCI_MSIX_FLAGS_QSIZE, "6.8.2.3");
 _Static_assert(MSIX_MAX_VECTORS <= 64, "the pending bits are one qword");
 
@@ -29,12 +28,7 @@ _Static_assert(MSIX_MAX_VECTORS <= 64, "the pending bits are one qword");
 
 static unsigned int table_bytes(unsigned int nr_vectors)
 {
-	return nr_vectors * MSIX_ENTRY_BYTES;
-}
-
-unsigned int msix_bar_bytes(unsigned int nr_vectors)
-{
-	return table_bytes(nr_vectors) + PBA_BYTES;
+	return nr_vectors * PCI_MSIX_ENTRY_SIZE;
 }
 
 /* ---- delivery ----------------------------------------------------------- */
@@ -157,9 +151,10 @@ void msix_config_written(struct msix *msix, unsigned int offset,
 
 static uint32_t table_read_locked(const struct msix *msix, uint64_t offset)
 {
-	const struct msix_vector *v = &msix->vector[offset / MSIX_ENTRY_BYTES];
+	const struct msix_vector *v =
+		&msix->vector[offset / PCI_MSIX_ENTRY_SIZE];
 
-	switch (offset % MSIX_ENTRY_BYTES) {
+	switch (offset % PCI_MSIX_ENTRY_SIZE) {
 	case PCI_MSIX_ENTRY_LOWER_ADDR:
 		return (uint32_t)v->address;
 	case PCI_MSIX_ENTRY_UPPER_ADDR:
@@ -174,9 +169,9 @@ static uint32_t table_read_locked(const struct msix *msix, uint64_t offset)
 static void table_write_locked(struct msix *msix, uint64_t offset,
 			       uint32_t value)
 {
-	struct msix_vector *v = &msix->vector[offset / MSIX_ENTRY_BYTES];
+	struct msix_vector *v = &msix->vector[offset / PCI_MSIX_ENTRY_SIZE];
 
-	switch (offset % MSIX_ENTRY_BYTES) {
+	switch (offset % PCI_MSIX_ENTRY_SIZE) {
 	case PCI_MSIX_ENTRY_LOWER_ADDR:
 		/* 6.8.2.7: a dword's address, the low two bits stay zero. */
 		v->address = (v->address & ~0xffffffffULL) | (value & ~3U);
@@ -243,7 +238,7 @@ void msix_write(struct msix *msix, uint64_t offset, uint64_t value,
 	table_write_locked(msix, offset, (uint32_t)value);
 	if (len == 8)
 		table_write_locked(msix, offset + 4, (uint32_t)(value >> 32));
-	msix_refresh_locked(msix, &msix->vector[offset / MSIX_ENTRY_BYTES]);
+	msix_refresh_locked(msix, &msix->vector[offset / PCI_MSIX_ENTRY_SIZE]);
 	pthread_mutex_unlock(&msix->lock);
 }
 
@@ -260,8 +255,8 @@ int msix_init(struct msix *msix, struct pci_device *pci, struct irq *irq,
 	uint8_t mask[PCI_CAP_MSIX_SIZEOF] = { 0 };
 	int offset;
 
-	if (!nr_vectors || nr_vectors > MSIX_MAX_VECTORS || bar >= PCI_BARS ||
-	    bar_offset % 8)
+	if (!nr_vectors || nr_vectors > MSIX_MAX_VECTORS ||
+	    bar >= PCI_STD_NUM_BARS || bar_offset % 8)
 		return -EINVAL;
 	memcpy(&data[PCI_MSIX_FLAGS], &size, sizeof(size));
 	memcpy(&data[PCI_MSIX_TABLE], &table, sizeof(table));

@@ -25,7 +25,6 @@
 #define BRIDGE_CLASS 0x060000
 
 /* CONFIG_ADDRESS (3.2.2.3.2): enable, then bus, device, function, dword. */
-#define CONFIG_PORTS_BYTES 8
 #define CONFIG_DATA 4
 #define CONFIG_ENABLE 0x80000000U
 #define CONFIG_ADDRESS_MASK 0x80fffffcU
@@ -34,7 +33,7 @@
 #define ECAM_FUNCTION_BYTES (1U << ECAM_FUNCTION_SHIFT)
 
 #define BAR_REGISTER(index) (PCI_BASE_ADDRESS_0 + 4 * (index))
-#define BAR_REGISTERS_END BAR_REGISTER(PCI_BARS)
+#define BAR_REGISTERS_END BAR_REGISTER(PCI_STD_NUM_BARS)
 #define BAR_MIN_BYTES 16
 
 struct pci_bus {
@@ -71,7 +70,7 @@ static uint64_t bytes_get(const uint8_t *config, unsigned int offset,
 	uint64_t value = 0;
 
 	for (unsigned int i = 0; i < len; i++)
-		if (offset + i < PCI_CONFIG_BYTES)
+		if (offset + i < PCI_CFG_SPACE_SIZE)
 			value |= (uint64_t)config[offset + i] << (8 * i);
 	return value;
 }
@@ -80,7 +79,7 @@ static void bytes_put(uint8_t *config, unsigned int offset, uint64_t value,
 		      unsigned int len)
 {
 	for (unsigned int i = 0; i < len; i++)
-		if (offset + i < PCI_CONFIG_BYTES)
+		if (offset + i < PCI_CFG_SPACE_SIZE)
 			config[offset + i] = (uint8_t)(value >> (8 * i));
 }
 
@@ -107,8 +106,8 @@ static bool pci_drives_line(const struct pci_device *pci)
 /* INTA is wired-OR with the other slots of this GSI. */
 static void pci_update_line_locked(struct pci_device *pci)
 {
-	irq_set_shared(&pci->bus->machine->irq, pci_slot_gsi(pci->slot),
-		       pci->slot, pci_drives_line(pci));
+	irq_set_line(&pci->bus->machine->irq, pci_slot_gsi(pci->slot),
+		     pci->slot, pci_drives_line(pci));
 }
 
 static void pci_set_intx_locked(struct pci_device *pci, bool level)
@@ -164,7 +163,7 @@ static void pci_unmap_stale(struct pci_device *pci, unsigned int index)
 		return;
 	if (pci_bar_wanted(pci, index, &base) && base == bar->region.base)
 		return;
-	bus_unmap(&pci->bus->machine->mmio, &bar->region);
+	bus_unmap(&bar->region);
 	bar->mapped = false;
 	if (pci->bar_moved)
 		pci->bar_moved(pci, index, bar->region.base, false);
@@ -192,12 +191,14 @@ static void pci_map_wanted(struct pci_device *pci, unsigned int index)
  */
 static void pci_update_bars_locked(struct pci_bus *bus)
 {
-	for (unsigned int i = 0; i < PCI_SLOTS * PCI_BARS; i++)
-		if (bus->slot[i / PCI_BARS])
-			pci_unmap_stale(bus->slot[i / PCI_BARS], i % PCI_BARS);
-	for (unsigned int i = 0; i < PCI_SLOTS * PCI_BARS; i++)
-		if (bus->slot[i / PCI_BARS])
-			pci_map_wanted(bus->slot[i / PCI_BARS], i % PCI_BARS);
+	for (unsigned int i = 0; i < PCI_SLOTS * PCI_STD_NUM_BARS; i++)
+		if (bus->slot[i / PCI_STD_NUM_BARS])
+			pci_unmap_stale(bus->slot[i / PCI_STD_NUM_BARS],
+					i % PCI_STD_NUM_BARS);
+	for (unsigned int i = 0; i < PCI_SLOTS * PCI_STD_NUM_BARS; i++)
+		if (bus->slot[i / PCI_STD_NUM_BARS])
+			pci_map_wanted(bus->slot[i / PCI_STD_NUM_BARS],
+				       i % PCI_STD_NUM_BARS);
 }
 
 /* ---- guest access to configuration spaces ------------------------------- */
@@ -218,7 +219,7 @@ static uint64_t pci_config_read(struct pci_bus *bus, uint64_t function,
 
 	if (!pci)
 		return ~0ULL;
-	if (pci->config_reading && offset < PCI_CONFIG_BYTES)
+	if (pci->config_reading && offset < PCI_CFG_SPACE_SIZE)
 		pci->config_reading(pci, offset, len);
 	pthread_mutex_lock(&bus->lock);
 	value = bytes_get(pci->config, offset, len);
@@ -233,9 +234,9 @@ static void pci_config_write(struct pci_bus *bus, uint64_t function,
 	struct pci_device *pci = pci_find(bus, function);
 	bool command;
 
-	if (!pci || offset >= PCI_CONFIG_BYTES)
+	if (!pci || offset >= PCI_CFG_SPACE_SIZE)
 		return;
-	len = MIN(len, PCI_CONFIG_BYTES - offset);
+	len = MIN(len, PCI_CFG_SPACE_SIZE - offset);
 	command = overlaps(offset, len, PCI_COMMAND, PCI_COMMAND + 2);
 	pthread_mutex_lock(&bus->lock);
 	for (unsigned int i = offset; i < offset + len; i++) {
@@ -377,7 +378,7 @@ int pci_add_capability(struct pci_device *pci, uint8_t id, const void *data,
 	unsigned int offset = (unsigned int)align_up(pci->capability_end, 4);
 	unsigned int link = PCI_CAPABILITY_LIST;
 
-	if (len < PCI_CAP_FLAGS || len > PCI_CONFIG_BYTES - offset)
+	if (len < PCI_CAP_FLAGS || len > PCI_CFG_SPACE_SIZE - offset)
 		return -ENOSPC;
 	/* At the tail: the order is one of preference (virtio 1.2, 4.1.4). */
 	while (pci->config[link])
@@ -400,7 +401,7 @@ int pci_add_capability(struct pci_device *pci, uint8_t id, const void *data,
 static int pci_place_bars(struct pci_bus *bus, struct pci_device *pci,
 			  uint64_t *next)
 {
-	for (unsigned int i = 0; i < PCI_BARS; i++) {
+	for (unsigned int i = 0; i < PCI_STD_NUM_BARS; i++) {
 		struct pci_bar *bar = &pci->bar[i];
 		unsigned int width = bar->is_64bit ? 8 : 4;
 		uint64_t base = align_up(*next, MAX(bar->size, 1));
@@ -491,22 +492,18 @@ static int pci_map_windows(struct pci_bus *bus, const struct resource *ports,
 		.name = "pci-config",
 		.ops = &pci_ports_ops,
 		.opaque = bus,
-		.base = ports->base,
-		.len = CONFIG_PORTS_BYTES,
 	};
 	bus->ecam = (struct bus_region) {
 		.name = "pci-ecam",
 		.ops = &pci_ecam_ops,
 		.opaque = bus,
-		.base = ecam->base,
-		.len = ecam->len,
 	};
-	err = bus_map(&machine->pio, &bus->ports);
+	err = machine_map(machine, ports, &bus->ports);
 	if (err)
 		return err;
-	err = bus_map(&machine->mmio, &bus->ecam);
+	err = machine_map(machine, ecam, &bus->ecam);
 	if (err)
-		bus_unmap(&machine->pio, &bus->ports);
+		bus_unmap(&bus->ports);
 	return err;
 }
 
@@ -564,8 +561,8 @@ static void pci_host_destroy(struct device *device)
 	struct pci_bus *bus = container_of(device, struct pci_bus, device);
 
 	bus->machine->pci = NULL;
-	bus_unmap(&bus->machine->mmio, &bus->ecam);
-	bus_unmap(&bus->machine->pio, &bus->ports);
+	bus_unmap(&bus->ecam);
+	bus_unmap(&bus->ports);
 	pthread_mutex_destroy(&bus->lock);
 	free(bus);
 }

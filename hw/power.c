@@ -20,7 +20,6 @@
 struct power {
 	struct device device;
 	struct machine *machine;
-	struct bus *bus;
 	struct bus_region region;
 	uint32_t gsi;
 	struct ratelimit limit;
@@ -33,8 +32,8 @@ struct power {
 static void power_update_irq_locked(struct power *power)
 {
 	if (power->gsi != RESOURCE_NO_GSI)
-		irq_set_shared(&power->machine->irq, power->gsi, 0,
-			       power->events);
+		irq_set_line(&power->machine->irq, power->gsi, 0,
+			     power->events);
 }
 
 static uint8_t power_read_locked(struct power *power, uint64_t reg)
@@ -144,7 +143,7 @@ static void power_destroy(struct device *device)
 	struct power *power = container_of(device, struct power, device);
 
 	power->machine->power_button = NULL;
-	bus_unmap(power->bus, &power->region);
+	bus_unmap(&power->region);
 	pthread_mutex_destroy(&power->lock);
 	free(power);
 }
@@ -163,17 +162,14 @@ static int power_create(struct machine *machine, const void *config,
 	snprintf(power->device.name, sizeof(power->device.name), "power");
 	power->machine = machine;
 	power->gsi = resource->gsi;
-	power->bus = resource->pio ? &machine->pio : &machine->mmio;
 	power->region = (struct bus_region) {
 		.name = power->device.name,
 		.ops = &power_bus_ops,
 		.opaque = power,
-		.base = resource->base,
-		.len = resource->len,
 	};
 	pthread_mutex_init(&power->lock, NULL);
 	state_reset(&power_state, power);
-	err = bus_map(power->bus, &power->region);
+	err = machine_map(machine, resource, &power->region);
 	if (err) {
 		pthread_mutex_destroy(&power->lock);
 		free(power);

@@ -17,7 +17,6 @@
 struct pvpanic {
 	struct device device;
 	struct machine *machine;
-	struct bus *bus;
 	struct bus_region region;
 	struct ratelimit limit;
 };
@@ -57,8 +56,7 @@ static void pvpanic_destroy(struct device *device)
 {
 	struct pvpanic *pvpanic = container_of(device, struct pvpanic, device);
 
-	pvpanic->machine->panic_device = false;
-	bus_unmap(pvpanic->bus, &pvpanic->region);
+	bus_unmap(&pvpanic->region);
 	free(pvpanic);
 }
 
@@ -75,20 +73,16 @@ static int pvpanic_create(struct machine *machine, const void *config,
 	pvpanic->device.type = &pvpanic_type;
 	snprintf(pvpanic->device.name, sizeof(pvpanic->device.name), "pvpanic");
 	pvpanic->machine = machine;
-	pvpanic->bus = resource->pio ? &machine->pio : &machine->mmio;
 	pvpanic->region = (struct bus_region) {
 		.name = pvpanic->device.name,
 		.ops = &pvpanic_bus_ops,
 		.opaque = pvpanic,
-		.base = resource->base,
-		.len = resource->len,
 	};
-	err = bus_map(pvpanic->bus, &pvpanic->region);
+	err = machine_map(machine, resource, &pvpanic->region);
 	if (err) {
 		free(pvpanic);
 		return err;
 	}
-	machine->panic_device = true;
 	*out = &pvpanic->device;
 	return 0;
 }

@@ -55,7 +55,6 @@
 struct rtc {
 	struct device device;
 	struct machine *machine;
-	struct bus *bus;
 	struct bus_region region;
 	uint32_t gsi;
 	struct loop_source timer; /* the alarm's, CLOCK_REALTIME */
@@ -166,7 +165,7 @@ static void rtc_update_irq_locked(struct rtc *rtc)
 	if (level)
 		rtc->ram[RTC_REG_C] |= RTC_C_IRQF;
 	if (rtc->gsi != RESOURCE_NO_GSI)
-		irq_set_shared(&rtc->machine->irq, rtc->gsi, 0, level);
+		irq_set_line(&rtc->machine->irq, rtc->gsi, 0, level);
 }
 
 static bool rtc_alarm_matches(uint8_t alarm, int wanted, int value)
@@ -376,7 +375,7 @@ static void rtc_destroy(struct device *device)
 	struct rtc *rtc = container_of(device, struct rtc, device);
 
 	loop_del(rtc->machine->loop, &rtc->timer);
-	bus_unmap(rtc->bus, &rtc->region);
+	bus_unmap(&rtc->region);
 	close(rtc->timer.fd);
 	pthread_mutex_destroy(&rtc->lock);
 	free(rtc);
@@ -396,13 +395,10 @@ static int rtc_create(struct machine *machine, const void *config,
 	snprintf(rtc->device.name, sizeof(rtc->device.name), "rtc");
 	rtc->machine = machine;
 	rtc->gsi = resource->gsi;
-	rtc->bus = resource->pio ? &machine->pio : &machine->mmio;
 	rtc->region = (struct bus_region) {
 		.name = rtc->device.name,
 		.ops = &rtc_bus_ops,
 		.opaque = rtc,
-		.base = resource->base,
-		.len = resource->len,
 	};
 	rtc->timer = (struct loop_source) {
 		.fd = timerfd_create(CLOCK_REALTIME,
@@ -420,7 +416,7 @@ static int rtc_create(struct machine *machine, const void *config,
 	err = loop_add(machine->loop, &rtc->timer, EPOLLIN);
 	if (err)
 		goto close_timer;
-	err = bus_map(rtc->bus, &rtc->region);
+	err = machine_map(machine, resource, &rtc->region);
 	if (err)
 		goto forget_timer;
 	*out = &rtc->device;

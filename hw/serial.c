@@ -34,7 +34,6 @@
 struct serial {
 	struct device device;
 	struct machine *machine;
-	struct bus *bus;
 	struct bus_region region;
 	struct chardev *chardev; /* NULL: output is dropped, input never is */
 	uint32_t gsi;
@@ -84,8 +83,7 @@ static void serial_update_irq_locked(struct serial *serial)
 	if (level == serial->line || serial->gsi == RESOURCE_NO_GSI)
 		return;
 	serial->line = level;
-	irq_set_shared(&serial->machine->irq, serial->gsi, serial->index,
-		       level);
+	irq_set_line(&serial->machine->irq, serial->gsi, serial->index, level);
 }
 
 /*
@@ -406,7 +404,7 @@ static void serial_destroy(struct device *device)
 {
 	struct serial *serial = container_of(device, struct serial, device);
 
-	bus_unmap(serial->bus, &serial->region);
+	bus_unmap(&serial->region);
 	if (serial->chardev)
 		serial->chardev->frontend = NULL;
 	pthread_mutex_destroy(&serial->lock);
@@ -431,15 +429,12 @@ static int serial_create(struct machine *machine, const void *config,
 	serial->index = resource->index;
 	pthread_mutex_init(&serial->lock, NULL);
 	state_reset(&serial_state, serial);
-	serial->bus = resource->pio ? &machine->pio : &machine->mmio;
 	serial->region = (struct bus_region) {
 		.name = serial->device.name,
 		.ops = &serial_bus_ops,
 		.opaque = serial,
-		.base = resource->base,
-		.len = resource->len,
 	};
-	err = bus_map(serial->bus, &serial->region);
+	err = machine_map(machine, resource, &serial->region);
 	if (err) {
 		pthread_mutex_destroy(&serial->lock);
 		free(serial);

@@ -10,16 +10,18 @@
  * name that it is called by. Numbers are decimal, or hexadecimal with 0x.
  */
 
-#define SYS_exit	1
-#define SYS_write	4
-#define SYS_iopl	110
+#define SYS_exit 1
+#define SYS_write 4
+#define SYS_iopl 110
 
 static int syscall3(int nr, int a, const void *b, int c)
 {
 	int ret;
 
-	__asm__ volatile("int $0x80" : "=a"(ret)
-			 : "a"(nr), "b"(a), "c"(b), "d"(c) : "memory");
+	__asm__ volatile("int $0x80"
+			 : "=a"(ret)
+			 : "a"(nr), "b"(a), "c"(b), "d"(c)
+			 : "memory");
 	return ret;
 }
 
@@ -47,7 +49,8 @@ static unsigned int number(const char *s)
 		quit(2, "ioport: not a number\n");
 	for (; *s; s++) {
 		digit = *s >= 'a' ? *s - 'a' + 10u :
-			*s >= 'A' ? *s - 'A' + 10u : *s - '0' + 0u;
+			*s >= 'A' ? *s - 'A' + 10u :
+				    *s - '0' + 0u;
 		if (digit >= base)
 			quit(2, "ioport: not a number\n");
 		value = value * base + digit;
@@ -69,8 +72,8 @@ static void __attribute__((noreturn)) input(unsigned short port, char size)
 	else
 		__asm__ volatile("inl %w1, %0" : "=a"(value) : "d"(port));
 	for (i = 0; i < digits; i++)
-		text[2 + i] = "0123456789abcdef"[
-			value >> 4 * (digits - 1 - i) & 15];
+		text[2 + i] =
+			"0123456789abcdef"[value >> 4 * (digits - 1 - i) & 15];
 	text[2 + digits] = '\n';
 	syscall3(SYS_write, 1, text, 3 + digits);
 	quit(0, 0);

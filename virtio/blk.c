@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
+#include <linux/virtio_pci.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -559,7 +560,7 @@ const struct option_desc virtio_blk_keys[] = {
 	STATE_FIELD(struct blk, vdev.queue[n].size, 1, BLK_QUEUE_SIZE),   \
 		STATE_FIELD(struct blk, vdev.queue[n].ready, 1, 0),       \
 		STATE_FIELD(struct blk, vdev.queue[n].vector, 1,          \
-			    VIRTQ_NO_VECTOR),                             \
+			    VIRTIO_MSI_NO_VECTOR),                             \
 		STATE_FIELD(struct blk, vdev.queue[n].desc_addr, 1, 0),   \
 		STATE_FIELD(struct blk, vdev.queue[n].driver_addr, 1, 0), \
 		STATE_FIELD(struct blk, vdev.queue[n].device_addr, 1, 0), \

@@ -50,8 +50,11 @@ _Static_assert(sizeof(struct virtio_pci_notify_cap) == 20, "4.1.4.4");
 _Static_assert(sizeof(struct virtio_pci_cfg_cap) == 20, "4.1.4.9");
 _Static_assert(sizeof(struct virtio_pci_common_cfg) == 56, "4.1.4.3");
 _Static_assert(VIRTIO_MAX_QUEUES *NOTIFY_STRIDE <= BAR_PAGE, "one page");
+_Static_assert(VIRTQ_REG_DRIVER == VIRTQ_REG_DESC + 1 &&
+		       VIRTQ_REG_DEVICE == VIRTQ_REG_DESC + 2,
+	       "4.1.4.3");
 _Static_assert(VIRTIO_MAX_QUEUES + 1 <= MSIX_MAX_VECTORS, "4.1.5.1.2");
-_Static_assert((MSIX_MAX_VECTORS + 1) * MSIX_ENTRY_BYTES <= BAR_PAGE,
+_Static_assert((MSIX_MAX_VECTORS + 1) * PCI_MSIX_ENTRY_SIZE <= BAR_PAGE,
 	       "one page");
 
 /* Registers that belong to the transport, not to the device. */
@@ -256,10 +259,27 @@ static uint32_t driver_features(struct virtio_pci *vp, uint32_t select)
 	return (uint32_t)(features >> (32 * select));
 }
 
+/*
+ * Is this one of a queue's three addresses, as a whole or by its halves? They
+ * lie side by side, in the order of enum virtq_register.
+ */
+static bool queue_address(uint64_t offset, unsigned int len,
+			  enum virtq_register *reg, unsigned int *shift)
+{
+	if (offset < VIRTIO_PCI_COMMON_Q_DESCLO ||
+	    offset > VIRTIO_PCI_COMMON_Q_USEDHI || len < 4 || offset % len)
+		return false;
+	*reg = VIRTQ_REG_DESC + (offset - VIRTIO_PCI_COMMON_Q_DESCLO) / 8;
+	*shift = 8 * (offset % 8);
+	return true;
+}
+
 static uint64_t queue_read(struct virtio_pci *vp, unsigned int index,
 			   uint64_t offset, unsigned int len)
 {
 	struct virtio_device *vdev = vp->vdev;
+	enum virtq_register reg;
+	unsigned int shift;
 
 	switch (REG(offset, len)) {
 	case REG(VIRTIO_PCI_COMMON_Q_SIZE, 2):
@@ -273,26 +293,10 @@ static uint64_t queue_read(struct virtio_pci *vp, unsigned int index,
 		return virtio_device_get_queue(vdev, index, VIRTQ_REG_READY);
 	case REG(VIRTIO_PCI_COMMON_Q_NOFF, 2):
 		return index < vdev->nr_queues ? index : 0;
-	case REG(VIRTIO_PCI_COMMON_Q_DESCLO, 4):
-	case REG(VIRTIO_PCI_COMMON_Q_DESCLO, 8):
-		return virtio_device_get_queue(vdev, index, VIRTQ_REG_DESC);
-	case REG(VIRTIO_PCI_COMMON_Q_DESCHI, 4):
-		return virtio_device_get_queue(vdev, index, VIRTQ_REG_DESC) >>
-		       32;
-	case REG(VIRTIO_PCI_COMMON_Q_AVAILLO, 4):
-	case REG(VIRTIO_PCI_COMMON_Q_AVAILLO, 8):
-		return virtio_device_get_queue(vdev, index, VIRTQ_REG_DRIVER);
-	case REG(VIRTIO_PCI_COMMON_Q_AVAILHI, 4):
-		return virtio_device_get_queue(vdev, index, VIRTQ_REG_DRIVER) >>
-		       32;
-	case REG(VIRTIO_PCI_COMMON_Q_USEDLO, 4):
-	case REG(VIRTIO_PCI_COMMON_Q_USEDLO, 8):
-		return virtio_device_get_queue(vdev, index, VIRTQ_REG_DEVICE);
-	case REG(VIRTIO_PCI_COMMON_Q_USEDHI, 4):
-		return virtio_device_get_queue(vdev, index, VIRTQ_REG_DEVICE) >>
-		       32;
 	default:
-		return 0;
+		if (!queue_address(offset, len, &reg, &shift))
+			return 0;
+		return virtio_device_get_queue(vdev, index, reg) >> shift;
 	}
 }
 
@@ -327,28 +331,14 @@ static uint64_t common_read(struct virtio_pci *vp, uint64_t offset,
 	}
 }
 
-static void queue_write_low(struct virtio_pci *vp, unsigned int index,
-			    enum virtq_register reg, uint64_t value)
-{
-	uint64_t old = virtio_device_get_queue(vp->vdev, index, reg);
-
-	virtio_device_set_queue(vp->vdev, index, reg,
-				(old & ~0xffffffffULL) | value);
-}
-
-static void queue_write_high(struct virtio_pci *vp, unsigned int index,
-			     enum virtq_register reg, uint64_t value)
-{
-	uint64_t old = virtio_device_get_queue(vp->vdev, index, reg);
-
-	virtio_device_set_queue(vp->vdev, index, reg,
-				(old & 0xffffffffULL) | value << 32);
-}
-
 static void queue_write(struct virtio_pci *vp, unsigned int index,
 			uint64_t offset, uint64_t value, unsigned int len)
 {
+	uint64_t mask = len == 8 ? UINT64_MAX : UINT32_MAX;
 	struct virtio_device *vdev = vp->vdev;
+	enum virtq_register reg;
+	unsigned int shift;
+	uint64_t old;
 
 	switch (REG(offset, len)) {
 	case REG(VIRTIO_PCI_COMMON_Q_SIZE, 2):
@@ -364,34 +354,13 @@ static void queue_write(struct virtio_pci *vp, unsigned int index,
 			virtio_device_set_queue(vdev, index, VIRTQ_REG_READY,
 						1);
 		break;
-	case REG(VIRTIO_PCI_COMMON_Q_DESCLO, 4):
-		queue_write_low(vp, index, VIRTQ_REG_DESC, value);
-		break;
-	case REG(VIRTIO_PCI_COMMON_Q_DESCHI, 4):
-		queue_write_high(vp, index, VIRTQ_REG_DESC, value);
-		break;
-	case REG(VIRTIO_PCI_COMMON_Q_DESCLO, 8):
-		virtio_device_set_queue(vdev, index, VIRTQ_REG_DESC, value);
-		break;
-	case REG(VIRTIO_PCI_COMMON_Q_AVAILLO, 4):
-		queue_write_low(vp, index, VIRTQ_REG_DRIVER, value);
-		break;
-	case REG(VIRTIO_PCI_COMMON_Q_AVAILHI, 4):
-		queue_write_high(vp, index, VIRTQ_REG_DRIVER, value);
-		break;
-	case REG(VIRTIO_PCI_COMMON_Q_AVAILLO, 8):
-		virtio_device_set_queue(vdev, index, VIRTQ_REG_DRIVER, value);
-		break;
-	case REG(VIRTIO_PCI_COMMON_Q_USEDLO, 4):
-		queue_write_low(vp, index, VIRTQ_REG_DEVICE, value);
-		break;
-	case REG(VIRTIO_PCI_COMMON_Q_USEDHI, 4):
-		queue_write_high(vp, index, VIRTQ_REG_DEVICE, value);
-		break;
-	case REG(VIRTIO_PCI_COMMON_Q_USEDLO, 8):
-		virtio_device_set_queue(vdev, index, VIRTQ_REG_DEVICE, value);
-		break;
 	default:
+		if (!queue_address(offset, len, &reg, &shift))
+			break;
+		old = virtio_device_get_queue(vdev, index, reg);
+		virtio_device_set_queue(vdev, index, reg,
+					(old & ~(mask << shift)) |
+						value << shift);
 		break;
 	}
 }
@@ -778,6 +747,5 @@ free_vp:
 }
 
 const struct virtio_transport virtio_pci_transport = {
-	.name = "pci",
 	.attach = virtio_pci_attach,
 };

@@ -16,6 +16,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -94,7 +95,7 @@ void virtq_reset(struct virtq *vq)
 {
 	vq->size = vq->max_size; /* 4.1.4.3 */
 	vq->ready = false;
-	vq->vector = VIRTQ_NO_VECTOR;
+	vq->vector = VIRTIO_MSI_NO_VECTOR;
 	vq->desc_addr = 0;
 	vq->driver_addr = 0;
 	vq->device_addr = 0;
@@ -105,7 +106,6 @@ void virtq_reset(struct virtq *vq)
 	vq->last_avail = 0;
 	vq->used_idx = 0;
 	vq->signalled_used = 0;
-	vq->in_flight = 0;
 	memset(vq->in_flight_map, 0, sizeof(vq->in_flight_map));
 	vq->desc = NULL;
 	vq->avail = NULL;
@@ -249,7 +249,6 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
 		return virtq_break(vq, error);
 
 	vq->last_avail++;
-	vq->in_flight++;
 	vq->in_flight_map[head / 64] |= BIT_ULL(head % 64);
 	return 1;
 }
@@ -259,7 +258,6 @@ void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
 	struct vring_used_elem *elem =
 		&vq->used->ring[vq->used_idx & (vq->size - 1)];
 
-	vq->in_flight--;
 	vq->in_flight_map[head / 64] &= ~BIT_ULL(head % 64);
 	__atomic_store_n(&elem->id, htole32(head), __ATOMIC_RELAXED);
 	__atomic_store_n(&elem->len, htole32(written), __ATOMIC_RELAXED);

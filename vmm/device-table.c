@@ -10,6 +10,7 @@
 #include <lkvm/virtio.h>
 #include <lkvm/vm.h>
 
+/* clang-format off */
 const struct device_type *const device_table[] = {
 	&power_type,
 	&rtc_type,

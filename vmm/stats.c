@@ -55,8 +55,7 @@ static void print_vcpu_exits(const struct vcpu *vcpu, const char *who,
 
 /* Accesses by region, where there were any; the last row is nobody's. */
 static void print_accesses(const struct bus *bus, const char *kind,
-			   const uint64_t *counters, const char *who,
-			   FILE *out)
+			   const uint64_t *counters, const char *who, FILE *out)
 {
 	for (unsigned int i = 0; i <= BUS_MAX_REGIONS; i++) {
 		uint64_t count = load(&counters[i]);

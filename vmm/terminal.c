@@ -76,7 +76,7 @@ struct terminal {
 	char out[OUTPUT_RING];
 };
 
-/* ---- raw mode, and its end on every way out ------------------------------- */
+/* ---- raw mode, and its end on every way out ----------------------------- */
 
 static const int fatal_signals[] = {
 	SIGHUP,	 SIGINT,  SIGQUIT,   SIGTERM, SIGABRT, SIGBUS,
@@ -204,7 +204,7 @@ static void handlers_remove(struct terminal *t)
 	sigaltstack(&t->old_signal_stack, NULL);
 }
 
-/* ---- waking the loop's thread --------------------------------------------- */
+/* ---- waking the loop's thread ------------------------------------------- */
 
 static void wake_locked(struct terminal *t, enum wake wake)
 {
@@ -224,7 +224,7 @@ static void wake_now(struct terminal *t)
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* ---- output --------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------- */
 
 /* Any thread, under a device's lock: neither blocks nor calls back. */
 static size_t terminal_write(struct chardev *chardev, const void *data,
@@ -321,6 +321,27 @@ static void output_turn(struct terminal *t)
 	pthread_mutex_unlock(&t->lock);
 }
 
+/*
+ * vCPUs are parked: what is left only shrinks, but for a UART's FIFO. A reader
+ * that takes nothing for FLUSH_NS loses the rest.
+ */
+static void output_flush(struct terminal *t)
+{
+	struct pollfd room = { .fd = t->out_source.fd, .events = POLLOUT };
+	uint64_t deadline = now_ns() + FLUSH_NS;
+	uint64_t now;
+	ssize_t n;
+
+	do {
+		n = output_step(t);
+		now = now_ns();
+		if (n > 0)
+			deadline = now + FLUSH_NS;
+		else if (n == -EAGAIN && now < deadline)
+			poll(&room, 1, (int)((deadline - now) / 1000000) + 1);
+	} while (n > 0 || (n == -EAGAIN && now < deadline));
+}
+
 static void on_stdout_ready(void *opaque, uint32_t events)
 {
 	(void)events;
@@ -358,7 +379,7 @@ static void print_help(struct terminal *t)
 	terminal_write(&t->chardev, help, sizeof(help) - 1);
 }
 
-/* ---- input ---------------------------------------------------------------- */
+/* ---- input -------------------------------------------------------------- */
 
 /* Any thread, under a device's lock. */
 static void terminal_input_wanted(struct chardev *chardev)
@@ -495,7 +516,7 @@ static void on_wake(void *opaque, uint32_t events)
 	output_turn(t);
 }
 
-/* ---- the interface -------------------------------------------------------- */
+/* ---- the interface ------------------------------------------------------ */
 
 int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
 		    struct terminal **out)
@@ -577,7 +598,7 @@ int terminal_start(struct terminal *t)
 
 void terminal_stop(struct terminal *t)
 {
-	terminal_flush(t);
+	output_flush(t);
 	if (!t->started)
 		return;
 	t->started = false;
@@ -607,32 +628,4 @@ void terminal_destroy(struct terminal *t)
 struct chardev *terminal_chardev(struct terminal *t)
 {
 	return &t->chardev;
-}
-
-bool terminal_is_interactive(const struct terminal *t)
-{
-	return t->interactive;
-}
-
-/* Only what is there now: vCPUs may go on to write. */
-void terminal_flush(struct terminal *t)
-{
-	struct pollfd room = { .fd = t->out_source.fd, .events = POLLOUT };
-	uint64_t deadline = now_ns() + FLUSH_NS;
-	size_t left;
-
-	pthread_mutex_lock(&t->lock);
-	left = t->out_len;
-	pthread_mutex_unlock(&t->lock);
-	while (left) {
-		ssize_t n = output_step(t);
-		uint64_t now = now_ns();
-
-		if (n == -EAGAIN && now < deadline)
-			poll(&room, 1, (int)((deadline - now) / 1000000) + 1);
-		else if (n <= 0)
-			break;
-		else
-			left -= MIN(left, (size_t)n);
-	}
 }

@@ -176,7 +176,6 @@ static bool handle_exit(struct vcpu *vcpu)
 		return true;
 	case KVM_EXIT_HYPERCALL:
 		/* None is offered in CPUID; a guest that asks is told so. */
-		vcpu->stats.hypercalls++;
 		run->hypercall.ret = (uint64_t)-KVM_ENOSYS;
 		return true;
 	case KVM_EXIT_SYSTEM_EVENT:
@@ -293,9 +292,13 @@ static void *vcpu_main(void *opaque)
 	struct vcpu *vcpu = opaque;
 	struct vm *vm = vcpu->vm;
 	struct kvm_run *run = NULL;
+	sigset_t kick;
 	char name[16];
 	int err;
 
+	sigemptyset(&kick);
+	sigaddset(&kick, KICK_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
 	pthread_setname_np(pthread_self(), name);
 	err = vcpu_make(vcpu, &run);
@@ -322,10 +325,10 @@ static void *vcpu_main(void *opaque)
 
 int vcpu_start(struct vcpu *vcpu)
 {
-	int err = pthread_create(&vcpu->thread, NULL, vcpu_main, vcpu);
+	int err = thread_create(&vcpu->thread, vcpu_main, vcpu);
 
 	vcpu->started = !err;
-	return -err;
+	return err;
 }
 
 void vcpu_join(struct vcpu *vcpu)

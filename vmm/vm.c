@@ -26,10 +26,17 @@ static void phase_mark(struct vm *vm, enum boot_phase phase)
 	atomic_store(&vm->phase_ns[phase], now_ns());
 }
 
-/* First request wins; the main thread takes it from its loop. */
+/*
+ * First request wins; the main thread takes it from its loop. Only a user's
+ * comes before a reset that would boot again, and forget it.
+ */
 static bool vm_end_locked(struct vm *vm, enum vm_end end, unsigned int detail)
 {
-	if (vm->end != VM_END_NONE)
+	bool by_user = end == VM_END_QUIT || end == VM_END_SIGNAL;
+	bool boots_again = vm->end == VM_END_RESET &&
+			   vm->config->on_reset == ON_RESET_RESET;
+
+	if (vm->end != VM_END_NONE && !(by_user && boots_again))
 		return false;
 	vm->end = end;
 	vm->end_detail = detail;
@@ -107,7 +114,7 @@ static void on_signal(void *opaque, uint32_t events)
 		vm_end(vm, VM_END_SIGNAL, info.ssi_signo);
 }
 
-/* ---- the vCPU barrier ------------------------------------------------------ */
+/* ---- the vCPU barrier --------------------------------------------------- */
 
 static void set_run_state_locked(struct vm *vm, enum vm_run_state state)
 {
@@ -202,7 +209,7 @@ int vm_reset(struct vm *vm)
 	return reset_vcpus(vm);
 }
 
-/* ---- creation -------------------------------------------------------------- */
+/* ---- creation ----------------------------------------------------------- */
 
 static int open_kvm(struct vm *vm)
 {
@@ -217,7 +224,8 @@ static int open_kvm(struct vm *vm)
 		if (err == -EACCES)
 			fix = " (add yourself to group kvm)";
 		else if (err == -ENOENT)
-			fix = " (load the kvm module, or name another with --dev)";
+			fix = " (load the kvm module, or name another with "
+			      "--dev)";
 		log_err("kvm", "cannot open %s: %s%s", path, strerror(-err),
 			fix);
 		return err;
@@ -257,7 +265,8 @@ static int check_cpus(struct vm *vm)
 static int open_boot_file(const char *path, const char *what, int *out)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* A named pipe must be refused below, not waited for. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0) {
 		int err = -errno;
@@ -308,8 +317,10 @@ static int create_board(struct vm *vm)
 	}
 	memory_init(&m->memory, vm->vm_fd);
 	err = irq_init(&m->irq, vm->vm_fd);
-	if (err)
+	if (err) {
+		log_err("vm", "cannot set up interrupts: %s", strerror(-err));
 		return err;
+	}
 	return arch_board_create(m, vm->kvm_fd, vm->vm_fd, &arch);
 }
 
@@ -320,9 +331,7 @@ static int start_vcpus(struct vm *vm)
 	int err;
 
 	vm->vcpus = calloc(cpus, sizeof(*vm->vcpus));
-	if (!vm->vcpus)
-		return -ENOMEM;
-	err = vcpu_setup_signal();
+	err = vm->vcpus ? vcpu_setup_signal() : -ENOMEM;
 	for (unsigned int i = 0; i < cpus && !err; i++) {
 		struct vcpu *vcpu = &vm->vcpus[i];
 
@@ -360,11 +369,8 @@ static int create_device(struct vm *vm, const struct device_request *request)
 	int err;
 
 	err = request->type->create(&vm->machine, request->config, &device);
-	if (err) {
-		log_debug("vm", "cannot create a %s: %s", request->type->name,
-			  strerror(-err));
+	if (err)
 		return err;
-	}
 	while (*end)
 		end = &(*end)->next;
 	*end = device;
@@ -392,7 +398,10 @@ static int create_devices(struct vm *vm)
 
 	for (unsigned int i = 0; device_table[i] && !err; i++) {
 		err = create_devices_of(vm, device_table[i], board, nr_board);
-		if (!err)
+		if (err)
+			log_err("vm", "cannot create the machine's %s: %s",
+				device_table[i]->name, strerror(-err));
+		else
 			err = create_devices_of(vm, device_table[i],
 						vm->config->devices,
 						vm->config->nr_devices);
@@ -402,16 +411,17 @@ static int create_devices(struct vm *vm)
 
 static int watch_signals(struct vm *vm)
 {
+	struct sigaction hangup;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGPWR);
-	/* Before any thread exists: all of them inherit it. */
+	/* Once blocked, it would come even if nohup had it ignored. */
+	if (!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
 	vm->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (vm->signals.fd < 0)
 		return -errno;
@@ -428,9 +438,10 @@ static int create_host_side(struct vm *vm)
 	};
 	int err;
 
+	/* Errors of a write, not an end: a closed pipe, `ulimit -f`. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	err = loop_create(&vm->machine.loop);
-	if (!err)
-		err = watch_signals(vm);
 	if (!err)
 		err = terminal_create(vm->machine.loop, &callbacks,
 				      &vm->terminal);
@@ -515,8 +526,10 @@ int vm_create(const struct vm_config *config, struct vm **out)
 	struct vm *vm = vm_alloc(config);
 	int err;
 
-	if (!vm)
+	if (!vm) {
+		log_err("vm", "out of memory");
 		return -ENOMEM;
+	}
 	err = vm_create_parts(vm);
 	if (err) {
 		vm_destroy(vm);
@@ -570,7 +583,7 @@ void vm_destroy(struct vm *vm)
 	free(vm);
 }
 
-/* ---- the run ---------------------------------------------------------------- */
+/* ---- the run ------------------------------------------------------------ */
 
 /* Did this end mean "boot again", and did that work? */
 static bool reset_and_go_on(struct vm *vm)
@@ -586,7 +599,7 @@ static bool reset_and_go_on(struct vm *vm)
 	log_info("vm", "guest reset: booting again");
 	vm_pause(vm);
 	if (vm_reset(vm)) {
-		vm->end = VM_END_KVM_ERROR;
+		vm->end = VM_END_FAILED;
 		return false;
 	}
 	vm_resume(vm);
@@ -616,6 +629,8 @@ static int report_end(struct vm *vm)
 	case VM_END_SIGNAL:
 		log_info("vm", "ended by signal %u", detail);
 		return STATUS_SIGNALLED + (int)detail;
+	case VM_END_FAILED:
+		return STATUS_LKVM_FAILED;
 	case VM_END_TRIPLE_FAULT:
 		log_err("vm", "triple fault on vCPU %u", detail);
 		break;
@@ -634,9 +649,12 @@ int vm_run(struct vm *vm)
 {
 	int err;
 
-	err = terminal_start(vm->terminal);
+	/* Not before: whatever vm_create() waits for, a signal ends it. */
+	err = watch_signals(vm);
+	if (!err)
+		err = terminal_start(vm->terminal);
 	if (err) {
-		log_err("vm", "cannot watch standard input: %s",
+		log_err("vm", "cannot watch signals and standard input: %s",
 			strerror(-err));
 		return STATUS_LKVM_FAILED;
 	}

@@ -68,7 +68,7 @@ struct acpi_fadt { /* 5.2.9, after the header */
 	uint32_t dsdt;
 	uint8_t reserved0;
 	uint8_t preferred_pm_profile;
-	uint8_t fixed_hardware[62]; /* offsets 46..107: reduced hardware has none */
+	uint8_t fixed_hardware[62]; /* 46..107: reduced hardware has none */
 	uint8_t century; /* in the RTC's memory */
 	uint16_t iapc_boot_arch;
 	uint8_t reserved1;
@@ -266,26 +266,6 @@ static void dsdt_pvpanic(struct aml *aml, const struct resource *res)
 	aml_end(aml);
 }
 
-static void dsdt_virtio_mmio(struct aml *aml, const struct resource *res)
-{
-	static const char digits[] = "0123456789ABCDEF";
-	char name[] = "VR00";
-
-	name[2] = digits[res->index / 16 % 16];
-	name[3] = digits[res->index % 16];
-	aml_device(aml, name);
-	aml_name(aml, "_HID");
-	aml_string(aml, "LNRO0005");
-	aml_name_integer(aml, "_UID", res->index);
-	aml_name(aml, "_CRS");
-	aml_resources(aml);
-	aml_memory32(aml, res->base, res->len);
-	if (res->gsi != RESOURCE_NO_GSI)
-		aml_interrupt(aml, res->gsi, AML_IRQ_LEVEL);
-	aml_resources_end(aml);
-	aml_end(aml);
-}
-
 /*
  * The power button: a generic event device (5.6.9) whose method reads the
  * event register, which also lowers the line, and tells the button (4.8.2.2).
@@ -433,9 +413,6 @@ static void dsdt_resource(struct aml *aml, const struct machine *machine,
 		break;
 	case RESOURCE_PCI_ECAM:
 		dsdt_ecam(aml, res);
-		break;
-	case RESOURCE_VIRTIO_MMIO:
-		dsdt_virtio_mmio(aml, res);
 		break;
 	case RESOURCE_PCI_MMIO: /* within PCI0 */
 	case RESOURCE_KEYBOARD: /* a PNP0303 would be probed for a keyboard */

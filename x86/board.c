@@ -59,7 +59,6 @@ static const struct device_type *type_of(enum resource_kind kind)
 		return &pci_host_type;
 	case RESOURCE_PCI_ECAM:
 	case RESOURCE_PCI_MMIO:
-	case RESOURCE_VIRTIO_MMIO:
 		break;
 	}
 	return NULL;
@@ -178,7 +177,9 @@ static int add_ram(struct machine *machine, uint64_t bytes)
 	int err;
 
 	if (bytes > max) {
-		log_err("memory", "--mem %s is more than this CPU can address (give at most %s)",
+		log_err("memory",
+			"--mem %s is more than this CPU can address (give at "
+			"most %s)",
 			format_size(bytes).text, format_size(max).text);
 		return -E2BIG;
 	}
@@ -186,7 +187,8 @@ static int add_ram(struct machine *machine, uint64_t bytes)
 	if (!err && bytes > low)
 		err = memory_add_ram(memory, X86_HOLE_END, bytes - low);
 	if (err)
-		log_err("memory", "cannot give the guest %s of RAM: %s (see --mem)",
+		log_err("memory",
+			"cannot give the guest %s of RAM: %s (see --mem)",
 			format_size(bytes).text, strerror(-err));
 	return err;
 }
@@ -227,7 +229,6 @@ int arch_board_create(struct machine *machine, int kvm_fd, int vm_fd,
 
 	if (!board)
 		return -ENOMEM;
-	board->kvm_fd = kvm_fd;
 	board->vm_fd = vm_fd;
 	board->cpus = config->cpus;
 	machine->board = board;

@@ -7,6 +7,7 @@
  * The memory map is that of INT 15h, AX=E820h (ACPI 6.4, clause 15.1), which
  * both the Linux/x86 boot protocol and PVH hand over.
  */
+#include <asm/e820.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -36,7 +37,7 @@ struct map_builder {
 };
 
 static void map_add(struct map_builder *builder, uint64_t base, uint64_t end,
-		    enum x86_e820_type type)
+		    uint32_t type)
 {
 	if (base < end)
 		builder->map[builder->count++] = (struct x86_e820_entry) {
@@ -55,24 +56,21 @@ unsigned int x86_e820(const struct machine *machine,
 
 	_Static_assert(6 + MEMORY_MAX_REGIONS <= X86_E820_MAX, "map's size");
 
-	map_add(&b, 0, X86_LOW_RAM_END, X86_E820_RAM);
-	map_add(&b, X86_LOW_RAM_END, EBDA_END, X86_E820_RESERVED);
-	map_add(&b, BIOS_AREA, X86_HIGH_RAM, X86_E820_RESERVED);
-	map_add(&b, X86_HIGH_RAM, x86_low_ram_end(machine), X86_E820_RAM);
+	map_add(&b, 0, X86_LOW_RAM_END, E820_RAM);
+	map_add(&b, X86_LOW_RAM_END, EBDA_END, E820_RESERVED);
+	map_add(&b, BIOS_AREA, X86_HIGH_RAM, E820_RESERVED);
+	map_add(&b, X86_HIGH_RAM, x86_low_ram_end(machine), E820_RAM);
 	/*
 	 * All of the hole below the window for BARs: ECAM, which Linux uses
 	 * only where firmware reserves it, and the gap behind RAM, where it
 	 * would otherwise place BARs when there is no ACPI to name the window.
 	 */
-	map_add(&b, x86_low_ram_end(machine), X86_PCI_MMIO_BASE,
-		X86_E820_RESERVED);
+	map_add(&b, x86_low_ram_end(machine), X86_PCI_MMIO_BASE, E820_RESERVED);
 	/* KVM's own: the identity map's page and three for the TSS. */
-	map_add(&b, X86_IDENTITY_MAP, X86_TSS + 3 * PAGE_BYTES,
-		X86_E820_RESERVED);
+	map_add(&b, X86_IDENTITY_MAP, X86_TSS + 3 * PAGE_BYTES, E820_RESERVED);
 	for (i = 1; i < mem->nr_regions; i++)
 		map_add(&b, mem->region[i].base,
-			mem->region[i].base + mem->region[i].size,
-			X86_E820_RAM);
+			mem->region[i].base + mem->region[i].size, E820_RAM);
 	return b.count;
 }
 
@@ -156,7 +154,7 @@ int x86_load_initrd(struct machine *machine, const struct boot_config *boot,
 		    struct x86_initrd *initrd)
 {
 	uint64_t ram_end = x86_low_ram_end(machine);
-	uint64_t size, base, need;
+	uint64_t size = 0, base, need;
 	int ret;
 
 	if (!boot->initrd_path) {
@@ -201,7 +199,7 @@ static int load_any_kernel(struct machine *machine,
 			   const struct boot_config *boot,
 			   struct x86_entry *entry)
 {
-	uint64_t size;
+	uint64_t size = 0;
 	int ret;
 
 	ret = file_size("kernel", boot->kernel_path, boot->kernel_fd, &size);

@@ -13,11 +13,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include <asm/debugreg.h>
 #include <asm/kvm_para.h>
 #include <asm/processor-flags.h>
 #include <linux/kvm.h>
 
-#include <lkvm/log.h>
 #include <lkvm/x86.h>
 
 /* MSR numbers; the kernel does not export its list to user space. */
@@ -317,7 +317,7 @@ static int reset_fpu(int vm_fd, int vcpu_fd)
 static int reset_debug_registers(int vcpu_fd)
 {
 	const struct kvm_debugregs debug = {
-		.dr6 = 0xffff0ff0,
+		.dr6 = DR6_RESERVED,
 		.dr7 = 0x400,
 	};
 
@@ -446,11 +446,8 @@ int arch_vcpu_init(struct machine *machine, int vcpu_fd, unsigned int index)
 	int ret;
 
 	ret = x86_cpuid_set(vcpu_fd, board->cpuid, index);
-	if (ret) {
-		log_err("vcpu", "cannot set CPUID of vCPU %u: %s", index,
-			strerror(-ret));
+	if (ret)
 		return ret;
-	}
 	board->vcpu_fresh[index] = true;
 	return 0;
 }
@@ -493,9 +490,6 @@ int arch_vcpu_reset(struct machine *machine, int vcpu_fd, unsigned int index)
 	/* After the APIC base, which says whether its mode is x2APIC. */
 	if (!ret)
 		ret = reset_lapic(vcpu_fd, index);
-	if (ret)
-		log_err("vcpu", "cannot set the registers of vCPU %u: %s",
-			index, strerror(-ret));
 	return ret;
 }
 

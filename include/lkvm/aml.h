@@ -91,6 +91,11 @@ void aml_field_unit(struct aml *aml, const char *name, uint32_t bits);
 void aml_resources(struct aml *aml);
 void aml_resources_end(struct aml *aml);
 
+/*
+ * Descriptors inside it. What does not fit a descriptor's fields makes the
+ * writer fail: ports above 16 bits (aml_io()), @irq above 15, memory above
+ * 4 GiB.
+ */
 void aml_io(struct aml *aml, uint64_t base, uint64_t len);
 void aml_isa_irq(struct aml *aml, uint32_t irq, enum aml_irq how);
 void aml_interrupt(struct aml *aml, uint32_t gsi, enum aml_irq how);

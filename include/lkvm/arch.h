@@ -38,9 +38,14 @@ int arch_check_kvm(int kvm_fd);
  */
 int arch_board_create(struct machine *machine, int kvm_fd, int vm_fd,
 		      const struct arch_config *config);
+
+/* Free what the board owns; the VM's file descriptor may still be open. */
 void arch_board_destroy(struct machine *machine);
 
-/* Interrupt controllers and timers as after power-on. vCPUs are stopped. */
+/*
+ * Interrupt controllers and timers as after power-on. vCPUs are stopped.
+ * Returns 0 or KVM's -errno.
+ */
 int arch_board_reset(struct machine *machine);
 
 /*

@@ -38,8 +38,8 @@ struct bus_region {
 	uint64_t base;
 	uint64_t len;
 	/* the bus's own, from here on */
+	struct bus *bus; /* set by bus_register(); NULL before */
 	unsigned int id; /* stable index for counters, from bus_register() */
-	bool registered;
 	bool mapped; /* guarded by bus->lock */
 };
 
@@ -66,34 +66,33 @@ struct bus_cache {
 	struct bus_region *region;
 };
 
+/* An empty bus. Its regions are not its own; release after the last user. */
 void bus_init(struct bus *bus);
 void bus_release(struct bus *bus);
 
 /*
  * Give @region its id, without mapping it. bus_map() does so on first use.
- * Returns 0 or -ENOSPC when BUS_MAX_REGIONS are taken.
+ * A region stays with its first bus. Returns 0 or -ENOSPC when
+ * BUS_MAX_REGIONS are taken. Any thread.
  */
 int bus_register(struct bus *bus, struct bus_region *region);
 
 /*
- * Map @region at @region->base for @region->len bytes.
- * Returns 0, -EINVAL (empty or wrapping), -EEXIST (overlaps), -ENOSPC.
+ * Map @region at @region->base for @region->len bytes. Any thread. Returns 0,
+ * -EINVAL (empty, wrapping or mapped already), -EEXIST (overlaps), -ENOSPC.
  */
 int bus_map(struct bus *bus, struct bus_region *region);
 
-/* Take @region off the bus; nothing happens when it is not mapped. */
-void bus_unmap(struct bus *bus, struct bus_region *region);
-
 /*
- * The region that holds all of [@addr, @addr + @len), or NULL. @cache may be
- * NULL. An access that crosses a region's end belongs to nobody.
+ * Take @region off its bus; nothing happens when it is not mapped. Any thread.
+ * Another one may still be in its callbacks when this returns.
  */
-struct bus_region *bus_find(struct bus *bus, struct bus_cache *cache,
-			    uint64_t addr, unsigned int len);
+void bus_unmap(struct bus_region *region);
 
 /*
- * Perform one access. Returns the region that answered, for counting, or NULL
- * when nobody did: reads then give all ones, writes vanish.
+ * Perform one access of @len (1, 2, 4 or 8) bytes, through the caller's own
+ * @cache (may be NULL). Returns the region that holds all of it, for counting,
+ * or NULL when none does: reads then give all ones, writes vanish. Any thread.
  */
 struct bus_region *bus_read(struct bus *bus, struct bus_cache *cache,
 			    uint64_t addr, unsigned int len, uint64_t *value);

@@ -16,10 +16,12 @@ struct command {
 	int (*run)(int argc, char **argv);
 };
 
+/* builtin-run.c, builtin-help.c, builtin-version.c: as command.run. */
 int command_run(int argc, char **argv);
 int command_help(int argc, char **argv);
 int command_version(int argc, char **argv);
 
+/* builtin-run.c: what `lkvm run` takes. */
 extern const struct option_desc run_options[];
 
 /* main.c: all commands, ended by a NULL name. */

@@ -19,12 +19,13 @@ struct machine;
 
 struct device_type {
 	const char *name; /* "virtio-blk", "serial" */
-	/* key=value options of an instance, or NULL; the target is its config */
+	/* key=value options of an instance, or NULL; they set its config */
 	const struct option_desc *options;
 	/*
 	 * Make an instance from @config (the type's own struct, only read
-	 * during the call). On error returns -errno, has said why if a user's
-	 * input is at fault, and leaves nothing behind. Main thread.
+	 * during the call). On error returns -errno and leaves nothing behind;
+	 * a type that users can ask for has said why, for the board's own
+	 * devices the caller does. Main thread.
 	 */
 	int (*create)(struct machine *machine, const void *config,
 		      struct device **out);

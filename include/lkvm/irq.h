@@ -30,7 +30,7 @@ struct irq {
 	uint64_t line_sources[IRQ_NR_LINES]; /* who holds it high; lock */
 };
 
-/* Prepare for the VM of @vm_fd. Returns 0 or -ENOMEM. */
+/* Prepare for the VM of @vm_fd, which outlives it. Returns 0 or -ENOMEM. */
 int irq_init(struct irq *irq, int vm_fd);
 void irq_release(struct irq *irq);
 
@@ -43,16 +43,13 @@ int irq_set_line_routes(struct irq *irq,
 			const struct kvm_irq_routing_entry *routes,
 			unsigned int count);
 
-/* Drive line @gsi (< IRQ_NR_LINES) high or low. Returns 0 or -errno. */
-int irq_set_line(struct irq *irq, uint32_t gsi, bool level);
-
 /*
- * Drive a line that several devices share: @gsi is high while any of its
- * sources (@source: 0..63, the caller's own number on that line) is.
- * Not to be mixed with irq_set_line() on one line. Returns as that does.
+ * Drive line @gsi (< IRQ_NR_LINES), which several devices may share: it is
+ * high while any of its sources (@source: 0..63, the caller's own number on
+ * that line) is. Returns 0 or -errno.
  */
-int irq_set_shared(struct irq *irq, uint32_t gsi, unsigned int source,
-		   bool level);
+int irq_set_line(struct irq *irq, uint32_t gsi, unsigned int source,
+		 bool level);
 
 /* Send one MSI now, without a route. Returns 0 or -errno. */
 int irq_send_msi(struct irq *irq, uint64_t address, uint32_t data);
@@ -68,7 +65,10 @@ int irq_msi_update(struct irq *irq, uint32_t gsi, uint64_t address,
 		   uint32_t data);
 void irq_msi_free(struct irq *irq, uint32_t gsi);
 
-/* A write to eventfd @fd raises @gsi (edge). Returns 0 or -errno. */
+/*
+ * A write to eventfd @fd raises @gsi (edge), or does so no more. Return 0 or
+ * -errno.
+ */
 int irq_attach_fd(struct irq *irq, uint32_t gsi, int fd);
 int irq_detach_fd(struct irq *irq, uint32_t gsi, int fd);
 

@@ -9,7 +9,6 @@
 #ifndef LKVM_LOG_H
 #define LKVM_LOG_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,7 +23,6 @@ enum log_level {
 
 /* Lines above @level are dropped. The default is LOG_LEVEL_WARNING. */
 void log_set_level(enum log_level level);
-bool log_enabled(enum log_level level);
 
 /*
  * One line; @fmt has no newline. Errors read "lkvm: ...", warnings

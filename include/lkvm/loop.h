@@ -35,12 +35,11 @@ void loop_destroy(struct loop *loop);
  * which epoll cannot watch).
  */
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events);
-int loop_modify(struct loop *loop, struct loop_source *source, uint32_t events);
 
 /*
  * Stop watching. On the loop's own thread @ready is not called any more once
  * this returns, even for an event that was collected already; other threads
- * use loop_call() to get there.
+ * use io_thread_call() to get there.
  */
 void loop_del(struct loop *loop, struct loop_source *source);
 
@@ -49,12 +48,6 @@ int loop_run(struct loop *loop);
 
 /* Make loop_run() return; a stop before the run counts. Any thread. */
 void loop_stop(struct loop *loop);
-
-/*
- * Run @fn(@opaque) on the loop's thread and wait until it has returned. From
- * another thread only, while the loop runs.
- */
-void loop_call(struct loop *loop, void (*fn)(void *opaque), void *opaque);
 
 /* A named thread that does nothing but run its own loop. */
 struct io_thread;
@@ -65,9 +58,13 @@ int io_thread_create(const char *name, struct io_thread **out);
 /* Stops the loop and joins the thread. NULL is allowed. */
 void io_thread_destroy(struct io_thread *thread);
 
+/* The thread's loop, to add sources to; the thread's as long as it lives. */
 struct loop *io_thread_loop(struct io_thread *thread);
 
-/* Run @fn on the thread and wait for it: loop_call() on its loop. */
+/*
+ * Run @fn(@opaque) on the thread and wait until it has returned. Any other
+ * thread.
+ */
 void io_thread_call(struct io_thread *thread, void (*fn)(void *opaque),
 		    void *opaque);
 

@@ -8,7 +8,6 @@
 #ifndef LKVM_MACHINE_H
 #define LKVM_MACHINE_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -28,14 +27,13 @@ enum resource_kind {
 	RESOURCE_SERIAL,
 	RESOURCE_RTC,
 	RESOURCE_KEYBOARD, /* i8042: ports base and base + 4 */
-	RESOURCE_POWER, /* sleep, reset and event registers: see hw/power.h */
+	RESOURCE_POWER, /* sleep, reset and event registers: see hw.h */
 	RESOURCE_PVPANIC,
 	RESOURCE_DEBUG_EXIT,
 	RESOURCE_BOOT_TIMER,
 	RESOURCE_PCI_CONFIG_PORTS,
 	RESOURCE_PCI_ECAM,
 	RESOURCE_PCI_MMIO, /* window for BARs */
-	RESOURCE_VIRTIO_MMIO,
 };
 
 #define RESOURCE_NO_GSI UINT32_MAX
@@ -85,7 +83,7 @@ struct chardev_ops {
 	void (*input_wanted)(struct chardev *chardev);
 };
 
-/* Embedded in the host end. attach() stores the device's side. */
+/* Embedded in the host end. The device that takes it sets the last two. */
 struct chardev {
 	const struct chardev_ops *ops;
 	const struct chardev_frontend_ops *frontend; /* NULL: nobody yet */
@@ -102,7 +100,6 @@ struct machine {
 	struct pci_bus *pci; /* NULL before the host bridge is created */
 	const struct virtio_transport *virtio_transport;
 	struct chardev *serial[4]; /* host ends of the UARTs; NULL: none */
-	bool panic_device; /* pvpanic exists (for a description) */
 
 	unsigned int nr_resources; /* fixed once vCPUs run */
 	struct resource resource[MACHINE_MAX_RESOURCES];
@@ -134,5 +131,12 @@ int machine_add_resource(struct machine *machine,
 const struct resource *machine_find_resource(const struct machine *machine,
 					     enum resource_kind kind,
 					     unsigned int index);
+
+/*
+ * Map @region, whose name, ops and opaque are set, where @resource says.
+ * Main thread. Returns as bus_map(); bus_unmap() undoes it.
+ */
+int machine_map(struct machine *machine, const struct resource *resource,
+		struct bus_region *region);
 
 #endif

@@ -49,9 +49,6 @@ void memory_release(struct guest_memory *mem);
  */
 int memory_add_ram(struct guest_memory *mem, gpa_t base, uint64_t size);
 
-/* Sum of all regions in bytes. */
-uint64_t memory_size(const struct guest_memory *mem);
-
 /*
  * The host address of [@gpa, @gpa + @len), or NULL when that is not wholly
  * RAM or @len is 0. The pointer is good until memory_release().

@@ -15,7 +15,6 @@
 struct irq;
 
 #define MSIX_MAX_VECTORS 64
-#define MSIX_ENTRY_BYTES 16
 
 struct msix_vector {
 	uint64_t address;
@@ -39,24 +38,30 @@ struct msix {
 	struct msix_vector vector[MSIX_MAX_VECTORS];
 };
 
-/* Bytes that the table, and behind it the pending bits, occupy in a BAR. */
-unsigned int msix_bar_bytes(unsigned int nr_vectors);
-
 /*
- * Add the capability to @pci, with table and PBA at @bar_offset of BAR @bar.
- * Returns 0 or -errno.
+ * Add the capability to @pci, which is not registered yet, with a table of
+ * @nr_vectors (1..MSIX_MAX_VECTORS) and the PBA behind it at @bar_offset (a
+ * multiple of 8) of BAR @bar. Returns 0, -EINVAL or -ENOSPC. Main thread.
  */
 int msix_init(struct msix *msix, struct pci_device *pci, struct irq *irq,
 	      unsigned int nr_vectors, unsigned int bar,
 	      unsigned int bar_offset);
+
+/* Give back routes and eventfds, and all else. vCPUs are gone. */
 void msix_release(struct msix *msix);
+
+/* Off, all vectors masked, none pending. Also for a machine's reset. */
 void msix_reset(struct msix *msix);
 
-/* From pci_device.config_written(). */
+/* From pci_device.config_written(), with its arguments. vCPU's thread. */
 void msix_config_written(struct msix *msix, unsigned int offset,
 			 unsigned int len);
 
-/* Guest access to table and PBA; @offset is from bar_offset. */
+/*
+ * Guest access to table and PBA; @offset is from bar_offset. Anything but an
+ * aligned dword or qword inside them reads as zero and writes nothing. vCPU's
+ * thread.
+ */
 uint64_t msix_read(struct msix *msix, uint64_t offset, unsigned int len);
 void msix_write(struct msix *msix, uint64_t offset, uint64_t value,
 		unsigned int len);

@@ -27,7 +27,7 @@ enum option_kind {
 struct option_desc {
 	enum option_kind kind;
 	char letter; /* short form, 0: none */
-	const char *name; /* long form or key */
+	const char *name; /* long form or key; every option has one */
 	const char *metavar; /* "FILE", shown in help; NULL for flags */
 	const char *help; /* one line */
 	size_t offset; /* of the field in the target struct */
@@ -36,7 +36,7 @@ struct option_desc {
 	const char *const *choices; /* OPTION_ENUM */
 	/*
 	 * OPTION_CALL: returns 0, or a negative errno after saying what is
-	 * wrong. @value is NULL when metavar is.
+	 * wrong.
 	 */
 	int (*call)(void *target, const struct option_desc *desc,
 		    const char *value);

@@ -12,6 +12,7 @@
 #ifndef LKVM_PCI_H
 #define LKVM_PCI_H
 
+#include <linux/pci_regs.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,8 +24,6 @@ struct pci_bus;
 struct pci_device;
 
 #define PCI_SLOTS 32
-#define PCI_CONFIG_BYTES 256
-#define PCI_BARS 6
 
 struct pci_bar {
 	uint64_t size; /* power of two; 0: not implemented */
@@ -54,14 +53,14 @@ struct pci_device {
 	 */
 	void (*bar_moved)(struct pci_device *pci, unsigned int bar,
 			  uint64_t base, bool mapped);
-	struct pci_bar bar[PCI_BARS];
+	struct pci_bar bar[PCI_STD_NUM_BARS];
 
 	/* the bus's own */
 	struct pci_bus *bus;
 	unsigned int slot;
-	uint8_t config[PCI_CONFIG_BYTES]; /* guarded by the bus's lock */
-	uint8_t writable[PCI_CONFIG_BYTES]; /* fixed after pci_register() */
-	uint8_t initial[PCI_CONFIG_BYTES]; /* what reset restores */
+	uint8_t config[PCI_CFG_SPACE_SIZE]; /* guarded by the bus's lock */
+	uint8_t writable[PCI_CFG_SPACE_SIZE]; /* fixed after pci_register() */
+	uint8_t initial[PCI_CFG_SPACE_SIZE]; /* what reset restores */
 	unsigned int capability_end; /* first free byte */
 	bool line_asserted; /* guarded by the bus's lock */
 };

@@ -32,7 +32,7 @@ int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
 int terminal_start(struct terminal *terminal);
 
 /*
- * Write out what is still buffered (for at most a second when nobody reads),
+ * Write out what is still buffered (until nobody has read for a second),
  * stop watching stdin and restore the terminal. Idempotent; main thread.
  */
 void terminal_stop(struct terminal *terminal);
@@ -42,14 +42,5 @@ void terminal_destroy(struct terminal *terminal);
 
 /* The end to plug into machine->serial[0]. */
 struct chardev *terminal_chardev(struct terminal *terminal);
-
-/*
- * Write out what is buffered: before a message, so that it stands behind the
- * guest's last words. Main thread.
- */
-void terminal_flush(struct terminal *terminal);
-
-/* Is stdin a terminal (so that ^C goes to the guest)? */
-bool terminal_is_interactive(const struct terminal *terminal);
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef LKVM_UTIL_H
 #define LKVM_UTIL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -91,6 +92,12 @@ size_t iov_from_buf(const struct iovec *iov, unsigned int count, size_t offset,
 
 /* One row of --stats: who, what, and how many. */
 void print_count(FILE *out, const char *who, const char *what, uint64_t count);
+
+/*
+ * pthread_create() of a thread that takes none of the signals that are sent to
+ * the process: they are the main thread's. Returns 0 or -errno.
+ */
+int thread_create(pthread_t *thread, void *(*run)(void *opaque), void *opaque);
 
 /* Monotonic time in nanoseconds. */
 uint64_t now_ns(void);

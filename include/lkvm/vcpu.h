@@ -21,7 +21,6 @@ struct vm;
 struct vcpu_stats {
 	uint64_t exits[VCPU_EXIT_REASONS];
 	uint64_t interrupted; /* KVM_RUN came back for a signal */
-	uint64_t hypercalls;
 	/* Accesses by bus_region.id; the last slot counts unclaimed ones. */
 	uint64_t pio[BUS_MAX_REGIONS + 1];
 	uint64_t mmio[BUS_MAX_REGIONS + 1];

@@ -28,7 +28,6 @@ struct vring_used;
 /* ---- queues (2.6, 2.7) ------------------------------------------------- */
 
 #define VIRTQ_MAX_SIZE 1024
-#define VIRTQ_NO_VECTOR 0xffff /* VIRTIO_MSI_NO_VECTOR */
 
 /*
  * The longest chain that is handed out, indirect descriptors included. A
@@ -65,8 +64,8 @@ struct virtq {
 	uint16_t last_avail; /* next entry of the avail ring to take */
 	uint16_t used_idx; /* next entry of the used ring to fill */
 	uint16_t signalled_used; /* used_idx at the last should_signal() */
-	unsigned int in_flight; /* chains popped and not pushed */
-	uint64_t in_flight_map[VIRTQ_MAX_SIZE / 64]; /* by head */
+	/* Heads of the chains that were popped and not pushed: a bit each. */
+	uint64_t in_flight_map[VIRTQ_MAX_SIZE / 64];
 	const struct vring_desc *desc; /* the three areas in RAM */
 	const struct vring_avail *avail;
 	struct vring_used *used;
@@ -210,7 +209,7 @@ struct virtio_device {
 };
 
 /*
- * Prepare the zeroed @vdev: device type @type, offering @features (VIRTIO_F_VERSION_1,
+ * Prepare the zeroed @vdev: device type @type, offering @features (VERSION_1,
  * EVENT_IDX and INDIRECT_DESC are added here) and @nr_queues queues of at
  * most @queue_size entries (power of two, up to VIRTQ_MAX_SIZE).
  * device.name is set by the caller.
@@ -256,20 +255,34 @@ void virtio_device_broken(struct virtio_device *vdev);
 
 /* ---- for transports: guest accesses, all bounds checked here ------------ */
 
+/*
+ * All of these are called with device->lock free; a vCPU's thread, as a rule.
+ *
+ * Features in dwords (4.1.4.3): @select 0 or 1; others read as 0 and ignore
+ * writes. What FEATURES_OK has sealed does not change any more (3.1.1).
+ */
 uint32_t virtio_device_get_features(struct virtio_device *vdev,
 				    uint32_t select);
 void virtio_device_set_features(struct virtio_device *vdev, uint32_t select,
 				uint32_t value);
-uint8_t virtio_device_get_status(struct virtio_device *vdev);
 
-/* Writing 0 resets, and has finished resetting when this returns. */
+/*
+ * Device status (2.1): bits are only ever added, and DRIVER_OK activates the
+ * device. Writing 0 resets, and has finished resetting when this returns.
+ */
+uint8_t virtio_device_get_status(struct virtio_device *vdev);
 void virtio_device_set_status(struct virtio_device *vdev, uint8_t status);
 
-/* Out-of-range accesses read as zero and write nothing. */
+/*
+ * Config space (2.5), @len bytes from @offset on. Out-of-range accesses read
+ * as zero and write nothing.
+ */
 void virtio_device_read_config(struct virtio_device *vdev, uint64_t offset,
 			       void *data, unsigned int len);
 void virtio_device_write_config(struct virtio_device *vdev, uint64_t offset,
 				const void *data, unsigned int len);
+
+/* Changes whenever the config space does (2.5). */
 uint32_t virtio_device_config_generation(struct virtio_device *vdev);
 
 /* Queue registers. */
@@ -278,7 +291,7 @@ enum virtq_register {
 	VIRTQ_REG_SIZE,
 	VIRTQ_REG_READY,
 	VIRTQ_REG_VECTOR,
-	VIRTQ_REG_DESC,
+	VIRTQ_REG_DESC, /* the three addresses, in the order of 4.1.4.3 */
 	VIRTQ_REG_DRIVER,
 	VIRTQ_REG_DEVICE,
 };
@@ -297,8 +310,7 @@ void virtio_device_notify(struct virtio_device *vdev, unsigned int index);
 
 /* How virtio_device_plug() finds the transport that the user chose. */
 struct virtio_transport {
-	const char *name; /* "pci" */
-	/* Sets vdev->transport_ops and ->transport. */
+	/* Sets vdev->transport_ops and ->transport. Returns 0 or -errno. */
 	int (*attach)(struct machine *machine, struct virtio_device *vdev);
 };
 

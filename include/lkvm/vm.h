@@ -42,6 +42,7 @@ enum vm_end {
 	VM_END_SIGNAL, /* detail: its number */
 	VM_END_TRIPLE_FAULT,
 	VM_END_KVM_ERROR,
+	VM_END_FAILED, /* lkvm itself, which has said why */
 };
 
 /* Moments that --boot-timer reports; times are now_ns(). */

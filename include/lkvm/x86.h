@@ -13,8 +13,6 @@
 
 #include <lkvm/arch.h>
 
-struct kvm_irq_routing;
-
 /*
  * Physical memory map.
  *
@@ -64,11 +62,9 @@ struct kvm_irq_routing;
 #define X86_ISA_IRQS 16
 #define X86_POWER_GSI 9
 
-enum x86_e820_type { X86_E820_RAM = 1, X86_E820_RESERVED = 2 };
-
 struct x86_e820_entry {
 	uint64_t base, len;
-	enum x86_e820_type type;
+	uint32_t type; /* E820_RAM or E820_RESERVED, of <asm/e820.h> */
 };
 #define X86_E820_MAX 16
 
@@ -89,11 +85,10 @@ struct x86_entry {
 struct kvm_cpuid2;
 
 struct board {
-	int kvm_fd, vm_fd; /* not owned */
+	int vm_fd; /* not owned */
 	unsigned int cpus;
 	struct x86_entry entry; /* written by arch_boot_load() */
 	struct kvm_cpuid2 *cpuid; /* template for all vCPUs; owned */
-	struct kvm_irqchip *irqchip; /* three, as after creation; owned */
 	struct device_request *requests; /* owned */
 	unsigned int nr_requests;
 	/* No reset since KVM made it. Each is its own vCPU thread's. */

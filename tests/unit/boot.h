@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include <asm/bootparam.h>
+#include <asm/e820.h>
 
 #include <lkvm/log.h>
 #include <lkvm/x86.h>
@@ -44,7 +45,7 @@ static inline int file_of(const void *bytes, size_t len)
 	int fd = memfd_create("image", MFD_CLOEXEC);
 
 	assert_true(fd >= 0);
-	assert_int_equal(write_full(fd, bytes, len), 0);
+	assert_int_equal(write(fd, bytes, len), len);
 	return fd;
 }
 

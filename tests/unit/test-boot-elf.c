@@ -139,7 +139,7 @@ static void pvh_note_names_the_entry(void **state)
 	read_ram(f, info.map + 3 * sizeof(range), range, sizeof(range));
 	assert_int_equal(range[0], X86_HIGH_RAM);
 	assert_int_equal(range[1], RAM - X86_HIGH_RAM);
-	assert_int_equal(range[2], X86_E820_RAM);
+	assert_int_equal(range[2], E820_RAM);
 }
 
 static void pvh_note_works_in_elf32(void **state)

@@ -360,7 +360,7 @@ static uint64_t ram_in_e820(struct fixture *f, uint64_t *end)
 		assert_true(map[i].base >= *end);
 		assert_true(map[i].len > 0);
 		*end = map[i].base + map[i].len;
-		if (map[i].type == X86_E820_RAM)
+		if (map[i].type == E820_RAM)
 			sum += map[i].len;
 	}
 	return sum;

@@ -21,8 +21,10 @@ static uint64_t probe_read(void *opaque, uint64_t offset, unsigned int len)
 {
 	struct probe *probe = opaque;
 
-	probe->offset = offset;
-	probe->len = len;
+	if (probe) {
+		probe->offset = offset;
+		probe->len = len;
+	}
 	return 0x1122334455667788;
 }
 
@@ -53,6 +55,15 @@ static struct bus_region region_at(uint64_t base, uint64_t len,
 	};
 }
 
+/* Who answers there? */
+static struct bus_region *find(struct bus *bus, struct bus_cache *cache,
+			       uint64_t addr, unsigned int len)
+{
+	uint64_t value;
+
+	return bus_read(bus, cache, addr, len, &value);
+}
+
 static int setup(void **state)
 {
 	struct bus *bus = malloc(sizeof(*bus));
@@ -75,10 +86,10 @@ static void finds_first_and_last_byte_and_no_more(void **state)
 	struct bus *bus = *state;
 
 	assert_int_equal(bus_map(bus, &r), 0);
-	assert_null(bus_find(bus, NULL, 0xfff, 1));
-	assert_ptr_equal(bus_find(bus, NULL, 0x1000, 1), &r);
-	assert_ptr_equal(bus_find(bus, NULL, 0x100f, 1), &r);
-	assert_null(bus_find(bus, NULL, 0x1010, 1));
+	assert_null(find(bus, NULL, 0xfff, 1));
+	assert_ptr_equal(find(bus, NULL, 0x1000, 1), &r);
+	assert_ptr_equal(find(bus, NULL, 0x100f, 1), &r);
+	assert_null(find(bus, NULL, 0x1010, 1));
 }
 
 static void an_access_across_the_end_belongs_to_nobody(void **state)
@@ -89,9 +100,9 @@ static void an_access_across_the_end_belongs_to_nobody(void **state)
 
 	assert_int_equal(bus_map(bus, &r), 0);
 	assert_int_equal(bus_map(bus, &next), 0);
-	assert_ptr_equal(bus_find(bus, NULL, 0x100c, 4), &r);
-	assert_null(bus_find(bus, NULL, 0x100d, 4));
-	assert_null(bus_find(bus, NULL, 0xfff, 2));
+	assert_ptr_equal(find(bus, NULL, 0x100c, 4), &r);
+	assert_null(find(bus, NULL, 0x100d, 4));
+	assert_null(find(bus, NULL, 0xfff, 2));
 }
 
 static void reads_of_nothing_are_all_ones(void **state)
@@ -143,13 +154,13 @@ static void a_cached_hit_follows_a_move(void **state)
 	struct bus *bus = *state;
 
 	assert_int_equal(bus_map(bus, &r), 0);
-	assert_ptr_equal(bus_find(bus, &cache, 0x1000, 4), &r);
-	bus_unmap(bus, &r);
-	assert_null(bus_find(bus, &cache, 0x1000, 4));
+	assert_ptr_equal(find(bus, &cache, 0x1000, 4), &r);
+	bus_unmap(&r);
+	assert_null(find(bus, &cache, 0x1000, 4));
 	r.base = 0x2000;
 	assert_int_equal(bus_map(bus, &r), 0);
-	assert_null(bus_find(bus, &cache, 0x1000, 4));
-	assert_ptr_equal(bus_find(bus, &cache, 0x2000, 4), &r);
+	assert_null(find(bus, &cache, 0x1000, 4));
+	assert_ptr_equal(find(bus, &cache, 0x2000, 4), &r);
 	assert_int_equal(r.id, 0);
 }
 
@@ -168,11 +179,11 @@ static void holds_its_limit_of_regions_and_says_so(void **state)
 	many[BUS_MAX_REGIONS] = region_at(0, 16, NULL);
 	assert_int_equal(bus_map(bus, &many[BUS_MAX_REGIONS]), -ENOSPC);
 	for (unsigned int i = 0; i < BUS_MAX_REGIONS; i++)
-		assert_ptr_equal(bus_find(bus, NULL, many[i].base + 15, 1),
+		assert_ptr_equal(find(bus, NULL, many[i].base + 15, 1),
 				 &many[i]);
-	bus_unmap(bus, &many[7]);
-	assert_null(bus_find(bus, NULL, many[7].base, 1));
-	assert_ptr_equal(bus_find(bus, NULL, many[8].base, 1), &many[8]);
+	bus_unmap(&many[7]);
+	assert_null(find(bus, NULL, many[7].base, 1));
+	assert_ptr_equal(find(bus, NULL, many[8].base, 1), &many[8]);
 	free(many);
 }
 
@@ -187,7 +198,7 @@ static void *move_about(void *opaque)
 	struct mover *mover = opaque;
 
 	for (unsigned int i = 0; !atomic_load(&mover->stop); i++) {
-		bus_unmap(mover->bus, mover->region);
+		bus_unmap(mover->region);
 		mover->region->base = i % 2 ? 0x100 : 0x9000;
 		bus_map(mover->bus, mover->region);
 	}
@@ -205,9 +216,8 @@ static void look_ups_stay_right_while_another_region_moves(void **state)
 	assert_int_equal(bus_map(mover.bus, &fixed), 0);
 	assert_int_equal(pthread_create(&thread, NULL, move_about, &mover), 0);
 	for (unsigned int i = 0; i < 200000; i++) {
-		assert_ptr_equal(bus_find(mover.bus, &cache, 0x4008, 8),
-				 &fixed);
-		assert_null(bus_find(mover.bus, NULL, 0x4010, 1));
+		assert_ptr_equal(find(mover.bus, &cache, 0x4008, 8), &fixed);
+		assert_null(find(mover.bus, NULL, 0x4010, 1));
 	}
 	atomic_store(&mover.stop, true);
 	pthread_join(thread, NULL);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -132,6 +133,31 @@ static void calls_of_several_threads_are_all_made(void **state)
 	assert_int_equal(count, 3000);
 }
 
+static void get_mask(void *opaque)
+{
+	pthread_sigmask(SIG_SETMASK, NULL, opaque);
+}
+
+/* The process's signals are the main thread's, a crash is one's own. */
+static void a_thread_takes_no_signals_but_its_own(void **state)
+{
+	struct io_thread *thread;
+	sigset_t before, after, own;
+
+	(void)state;
+	get_mask(&before);
+	assert_int_equal(io_thread_create("io-test", &thread), 0);
+	io_thread_call(thread, get_mask, &own);
+	io_thread_destroy(thread);
+	get_mask(&after);
+	assert_int_equal(sigismember(&before, SIGTERM), 0);
+	assert_int_equal(sigismember(&after, SIGTERM), 0);
+	assert_int_equal(sigismember(&own, SIGTERM), 1);
+	assert_int_equal(sigismember(&own, SIGHUP), 1);
+	assert_int_equal(sigismember(&own, SIGSEGV), 0);
+	assert_int_equal(sigismember(&own, SIGABRT), 0);
+}
+
 static void a_regular_file_is_refused(void **state)
 {
 	struct loop_source source = { .fd = -1 };
@@ -154,6 +180,7 @@ int main(void)
 		cmocka_unit_test(a_stop_before_the_run_counts),
 		cmocka_unit_test(calls_run_on_the_thread_and_have_ended),
 		cmocka_unit_test(calls_of_several_threads_are_all_made),
+		cmocka_unit_test(a_thread_takes_no_signals_but_its_own),
 		cmocka_unit_test(a_regular_file_is_refused),
 	};
 

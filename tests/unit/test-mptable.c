@@ -1,65 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The MP table, walked as MultiProcessor Specification 1.4 tells a kernel to. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <endian.h>
+/* The MP table, walked as MultiProcessor Specification 1.4 tells kernels to. */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <lkvm/pci.h>
-#include <lkvm/x86.h>
+#include "tables.h"
 
 #define ENTRY_TYPES 5
-
-struct fixture {
-	struct machine machine;
-	uint8_t *ram;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	if (!f)
-		return -1;
-	memory_init(&f->machine.memory, -1);
-	if (memory_add_ram(&f->machine.memory, 0, 16 * MIB))
-		return -1;
-	f->ram = guest_map(&f->machine.memory, 0, 16 * MIB);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	memory_release(&f->machine.memory);
-	free(f);
-	return 0;
-}
-
-static uint64_t load(const uint8_t *p, size_t bytes)
-{
-	uint64_t value = 0;
-
-	memcpy(&value, p, bytes);
-	return le64toh(value);
-}
-
-static uint8_t sum(const uint8_t *p, size_t len)
-{
-	uint8_t total = 0;
-
-	while (len--)
-		total += *p++;
-	return total;
-}
 
 /* Write the table and find it as a kernel does. */
 static const uint8_t *write_and_find(struct fixture *f, unsigned int cpus)
@@ -214,7 +159,7 @@ static void ram_too_small_is_an_error(void **state)
 	free(machine);
 }
 
-#define IN_RAM(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define IN_RAM(test) cmocka_unit_test_setup_teardown(test, setup_ram, teardown)
 
 int main(void)
 {

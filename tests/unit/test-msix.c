@@ -3,12 +3,6 @@
  * hw/msix.c: table, masks, pending bits, routes. KVM's side is this file's
  * ioctl(): it keeps the routes, and can refuse them.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -19,15 +13,13 @@
 #include <linux/kvm.h>
 #include <linux/pci_regs.h>
 
-#include <lkvm/machine.h>
 #include <lkvm/msix.h>
 
-#define FAKE_VM_FD 1000
-#define ECAM 0xc0000000ULL
-#define FUNCTION (ECAM + 0x8000) /* slot 1 */
+#include "pci-host.h"
+
 #define VECTORS 4
 #define TABLE_OFFSET 0x100
-#define PBA (VECTORS * MSIX_ENTRY_BYTES)
+#define PBA (VECTORS * PCI_MSIX_ENTRY_SIZE)
 
 /* What KVM was asked for. */
 struct kvm_seen {
@@ -62,8 +54,6 @@ static int see_routing(const struct kvm_irq_routing *routing)
 	}
 	return 0;
 }
-
-int ioctl(int fd, unsigned long request, ...);
 
 int ioctl(int fd, unsigned long request, ...)
 {
@@ -115,22 +105,12 @@ static void config_written(struct pci_device *pci, unsigned int offset,
 
 static int setup(void **state)
 {
-	static const struct resource resources[] = {
-		{ .kind = RESOURCE_PCI_CONFIG_PORTS, .base = 0xcf8, .len = 8 },
-		{ .kind = RESOURCE_PCI_ECAM, .base = ECAM, .len = MIB },
-		{ .kind = RESOURCE_PCI_MMIO, .base = 0xd0000000, .len = MIB },
-	};
 	static const struct pci_identity id = { .vendor = 1, .device = 2 };
 	struct setup *s = calloc(1, sizeof(*s));
 
 	assert_non_null(s);
 	memset(&seen, 0, sizeof(seen));
-	bus_init(&s->machine.pio);
-	bus_init(&s->machine.mmio);
-	assert_int_equal(irq_init(&s->machine.irq, FAKE_VM_FD), 0);
-	for (unsigned int i = 0; i < ARRAY_SIZE(resources); i++)
-		machine_add_resource(&s->machine, &resources[i]);
-	assert_int_equal(pci_host_type.create(&s->machine, NULL, &s->host), 0);
+	s->host = pci_machine_init(&s->machine);
 	pci_device_init(&s->pci, &id);
 	s->pci.config_written = config_written;
 	assert_int_equal(msix_init(&s->msix, &s->pci, &s->machine.irq, VECTORS,
@@ -150,10 +130,7 @@ static int teardown(void **state)
 	/* Whatever a test did, nothing stays behind in KVM. */
 	assert_int_equal(seen.irqfds, 0);
 	assert_int_equal(seen.nr_routes, 0);
-	pci_host_type.destroy(s->host);
-	irq_release(&s->machine.irq);
-	bus_release(&s->machine.mmio);
-	bus_release(&s->machine.pio);
+	pci_machine_release(&s->machine, s->host);
 	free(s);
 	return 0;
 }
@@ -170,7 +147,7 @@ static void control(struct setup *s, uint16_t flags)
 static void program(struct setup *s, unsigned int vector, uint64_t address,
 		    uint32_t data)
 {
-	uint64_t entry = vector * MSIX_ENTRY_BYTES;
+	uint64_t entry = vector * PCI_MSIX_ENTRY_SIZE;
 
 	msix_write(&s->msix, entry, (uint32_t)address, 4);
 	msix_write(&s->msix, entry + 4, address >> 32, 4);
@@ -180,7 +157,7 @@ static void program(struct setup *s, unsigned int vector, uint64_t address,
 
 static void mask(struct setup *s, unsigned int vector, bool masked)
 {
-	msix_write(&s->msix, vector * MSIX_ENTRY_BYTES + 12, masked, 4);
+	msix_write(&s->msix, vector * PCI_MSIX_ENTRY_SIZE + 12, masked, 4);
 }
 
 /* How often @vector's eventfd was signalled since the last look. */
@@ -205,7 +182,6 @@ static void capability_describes_table_and_pba(void **state)
 			 TABLE_OFFSET | 1);
 	assert_int_equal(pci_config_get(&s->pci, at + PCI_MSIX_PBA, 4),
 			 (TABLE_OFFSET + PBA) | 1);
-	assert_int_equal(msix_bar_bytes(VECTORS), PBA + 8);
 	/* The table's size is not the guest's to choose. */
 	control(s, 0xffff);
 	assert_int_equal(pci_config_get(&s->pci, at + PCI_MSIX_FLAGS, 2),
@@ -223,7 +199,8 @@ static void bad_geometry_is_refused(void **state)
 	assert_int_equal(msix_init(&msix, &pci, irq, MSIX_MAX_VECTORS + 1, 0,
 				   0),
 			 -EINVAL);
-	assert_int_equal(msix_init(&msix, &pci, irq, 1, PCI_BARS, 0), -EINVAL);
+	assert_int_equal(msix_init(&msix, &pci, irq, 1, PCI_STD_NUM_BARS, 0),
+			 -EINVAL);
 	assert_int_equal(msix_init(&msix, &pci, irq, 1, 0, 4), -EINVAL);
 }
 

@@ -3,12 +3,6 @@
  * hw/pci.c: both configuration mechanisms, BARs and their moves, command and
  * status register, shared interrupt lines. KVM's side is this file's ioctl().
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,20 +10,11 @@
 #include <linux/kvm.h>
 #include <linux/pci_regs.h>
 
-#include <lkvm/machine.h>
-#include <lkvm/pci.h>
-
-#define FAKE_VM_FD 1000
-#define PORTS 0xcf8
-#define ECAM 0xc0000000ULL
-#define WINDOW 0xd0000000ULL
-#define WINDOW_BYTES 0x100000ULL
+#include "pci-host.h"
 
 /* The levels of the lines, as KVM was told last. */
 static bool line_level[IRQ_NR_LINES];
 static unsigned int line_changes;
-
-int ioctl(int fd, unsigned long request, ...);
 
 int ioctl(int fd, unsigned long request, ...)
 {
@@ -93,7 +78,7 @@ static void bar_moved(struct pci_device *pci, unsigned int bar, uint64_t base,
 static void config_reading(struct pci_device *pci, unsigned int offset,
 			   unsigned int len)
 {
-	assert_true(offset < PCI_CONFIG_BYTES && len);
+	assert_true(offset < PCI_CFG_SPACE_SIZE && len);
 	container_of(pci, struct fake, pci)->reads++;
 }
 
@@ -102,7 +87,7 @@ static void config_written(struct pci_device *pci, unsigned int offset,
 {
 	struct fake *fake = container_of(pci, struct fake, pci);
 
-	assert_true(offset + len <= PCI_CONFIG_BYTES);
+	assert_true(offset + len <= PCI_CFG_SPACE_SIZE);
 	fake->writes++;
 	fake->offset = offset;
 	fake->len = len;
@@ -114,20 +99,6 @@ struct setup {
 	struct fake fake[PCI_SLOTS];
 };
 
-static void add_resource(struct machine *machine, enum resource_kind kind,
-			 bool pio, uint64_t base, uint64_t len)
-{
-	const struct resource resource = {
-		.kind = kind,
-		.pio = pio,
-		.base = base,
-		.len = len,
-		.gsi = RESOURCE_NO_GSI,
-	};
-
-	assert_int_equal(machine_add_resource(machine, &resource), 0);
-}
-
 static int setup(void **state)
 {
 	struct setup *s = calloc(1, sizeof(*s));
@@ -135,14 +106,7 @@ static int setup(void **state)
 	assert_non_null(s);
 	memset(line_level, 0, sizeof(line_level));
 	line_changes = 0;
-	bus_init(&s->machine.pio);
-	bus_init(&s->machine.mmio);
-	assert_int_equal(irq_init(&s->machine.irq, FAKE_VM_FD), 0);
-	add_resource(&s->machine, RESOURCE_PCI_CONFIG_PORTS, true, PORTS, 8);
-	add_resource(&s->machine, RESOURCE_PCI_ECAM, false, ECAM, MIB);
-	add_resource(&s->machine, RESOURCE_PCI_MMIO, false, WINDOW,
-		     WINDOW_BYTES);
-	assert_int_equal(pci_host_type.create(&s->machine, NULL, &s->host), 0);
+	s->host = pci_machine_init(&s->machine);
 	*state = s;
 	return 0;
 }
@@ -154,11 +118,7 @@ static int teardown(void **state)
 	for (unsigned int i = 0; i < PCI_SLOTS; i++)
 		if (s->fake[i].pci.bus)
 			pci_unregister(&s->fake[i].pci);
-	pci_host_type.destroy(s->host);
-	assert_null(s->machine.pci);
-	irq_release(&s->machine.irq);
-	bus_release(&s->machine.mmio);
-	bus_release(&s->machine.pio);
+	pci_machine_release(&s->machine, s->host);
 	free(s);
 	return 0;
 }
@@ -365,15 +325,15 @@ static void only_writable_bits_change(void **state)
 	struct setup *s = *state;
 	struct fake *fake = plug(s, 1, 0);
 
-	for (unsigned int i = 0; i < PCI_CONFIG_BYTES; i += 4)
+	for (unsigned int i = 0; i < PCI_CFG_SPACE_SIZE; i += 4)
 		ecam_write(s, 1, i, 0xffffffff, 4);
-	assert_int_equal(fake->writes, PCI_CONFIG_BYTES / 4);
+	assert_int_equal(fake->writes, PCI_CFG_SPACE_SIZE / 4);
 	assert_int_equal(ecam_read(s, 1, PCI_VENDOR_ID, 4), 0x56781234);
 	assert_int_equal(ecam_read(s, 1, PCI_COMMAND, 4),
 			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER |
 				 PCI_COMMAND_INTX_DISABLE);
 	assert_int_equal(ecam_read(s, 1, PCI_INTERRUPT_LINE, 4), 0x1ff);
-	for (unsigned int i = 0; i < PCI_BARS; i++)
+	for (unsigned int i = 0; i < PCI_STD_NUM_BARS; i++)
 		assert_int_equal(ecam_read(s, 1, PCI_BASE_ADDRESS_0 + 4 * i, 4),
 				 0);
 	assert_int_equal(ecam_read(s, 1, PCI_ROM_ADDRESS, 4), 0);
@@ -406,7 +366,7 @@ static void capabilities_end_with_the_space(void **state)
 {
 	struct setup *s = *state;
 	struct pci_device *pci = &s->fake[1].pci;
-	const uint8_t data[PCI_CONFIG_BYTES] = { 0 };
+	const uint8_t data[PCI_CFG_SPACE_SIZE] = { 0 };
 
 	fake_init(s, 1);
 	assert_int_equal(pci_add_capability(pci, 9, data, 1, NULL), -ENOSPC);
@@ -541,7 +501,7 @@ static void reset_restores_everything(void **state)
 	struct setup *s = *state;
 	struct fake *a = plug(s, 1, 0x1000);
 	struct fake *b = plug(s, 2, 0x1000);
-	uint8_t before[PCI_CONFIG_BYTES];
+	uint8_t before[PCI_CFG_SPACE_SIZE];
 
 	memcpy(before, a->pci.config, sizeof(before));
 	/* Swapped, so that the first reset finds its place taken. */

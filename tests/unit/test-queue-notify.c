@@ -4,95 +4,19 @@
  * notifications, by event index and by flag (virtio 1.2, 2.7.7 and 2.7.10),
  * against a driver that this file plays.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <endian.h>
 #include <linux/virtio_config.h>
-#include <linux/virtio_ring.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <lkvm/util.h>
-#include <lkvm/virtio.h>
-
-#define DESC 0x1000
-#define AVAIL 0x6000
-#define USED 0x8000
-#define BUFFER 0x20000
+#include "queue.h"
 
 #define EVENT_IDX BIT_ULL(VIRTIO_RING_F_EVENT_IDX)
 
-struct fixture {
-	struct guest_memory memory;
-	struct virtio_device vdev;
-	struct virtq vq;
-	struct virtq_chain chain;
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
-	uint16_t avail_idx;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	assert_non_null(f);
-	memory_init(&f->memory, -1);
-	assert_int_equal(memory_add_ram(&f->memory, 0, 1 * MIB), 0);
-	f->vq.device = &f->vdev;
-	f->vq.memory = &f->memory;
-	f->vq.max_size = VIRTQ_MAX_SIZE;
-	f->desc = guest_map(&f->memory, DESC, 16 * VIRTQ_MAX_SIZE);
-	f->avail = guest_map(&f->memory, AVAIL, 6 + 2 * VIRTQ_MAX_SIZE);
-	f->used = guest_map(&f->memory, USED, 6 + 8 * VIRTQ_MAX_SIZE);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	memory_release(&f->memory);
-	free(f);
-	return 0;
-}
-
 static void start(struct fixture *f, uint16_t size, uint64_t features)
 {
-	virtq_reset(&f->vq);
-	f->vq.size = size;
-	f->vq.desc_addr = DESC;
-	f->vq.driver_addr = AVAIL;
-	f->vq.device_addr = USED;
+	configure(f, size);
 	assert_int_equal(virtq_start(&f->vq, features), 0);
-}
-
-static void set(struct vring_desc *desc, uint64_t addr, uint32_t len)
-{
-	desc->addr = htole64(addr);
-	desc->len = htole32(len);
-}
-
-static void offer(struct fixture *f, uint16_t head)
-{
-	f->avail->ring[f->avail_idx % f->vq.size] = htole16(head);
-	f->avail_idx++;
-	__atomic_store_n(&f->avail->idx, htole16(f->avail_idx),
-			 __ATOMIC_RELEASE);
-}
-
-static int pop(struct fixture *f)
-{
-	return virtq_pop(&f->vq, &f->chain);
 }
 
 /* ---- notifications ------------------------------------------------------ */
@@ -100,7 +24,7 @@ static int pop(struct fixture *f)
 /* One chain through the queue, as device and driver. */
 static void cycle(struct fixture *f)
 {
-	set(&f->desc[0], BUFFER, 16);
+	set(&f->desc[0], BUFFER, 16, 0, 0);
 	offer(f, 0);
 	assert_int_equal(pop(f), 1);
 	virtq_push(&f->vq, 0, 0);
@@ -263,7 +187,7 @@ static void no_wake_up_is_lost(void **state)
 	start(f, 4, EVENT_IDX);
 	avail_event = (uint16_t *)&f->used->ring[4];
 	for (unsigned int i = 0; i < 4; i++)
-		set(&f->desc[i], BUFFER, 16);
+		set(&f->desc[i], BUFFER, 16, 0, 0);
 	assert_int_equal(pthread_create(&thread, NULL, device_thread, &s), 0);
 	for (unsigned int sent = 0; sent < STRESS_ROUNDS;) {
 		uint16_t old = f->avail_idx;
@@ -290,7 +214,8 @@ static void no_wake_up_is_lost(void **state)
 	close(s.irq_fd);
 }
 
-#define QUEUE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define QUEUE_TEST(name) \
+	cmocka_unit_test_setup_teardown(name, setup_queue, teardown)
 
 int main(void)
 {

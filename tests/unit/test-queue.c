@@ -4,30 +4,15 @@
  * what a good driver may rely on, and everything a hostile one tries
  * (virtio 1.2, 2.7).
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <endian.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
-#include <linux/virtio_ring.h>
-#include <stdlib.h>
-#include <string.h>
+#include <linux/virtio_pci.h>
 
-#include <lkvm/util.h>
-#include <lkvm/virtio.h>
+#include "queue.h"
 
-#define DESC 0x1000
-#define AVAIL 0x6000
-#define USED 0x8000
 #define TABLE 0x10000
-#define BUFFER 0x20000
 
 /* Two regions that touch, and a large one with a hole before it. */
-#define FIRST_END (1 * MIB)
 #define SECOND_END (2 * MIB)
 #define LARGE (4 * GIB)
 #define LARGE_SIZE (2 * GIB)
@@ -40,60 +25,17 @@
 	(BIT_ULL(VIRTIO_RING_F_EVENT_IDX) | \
 	 BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC))
 
-struct fixture {
-	struct guest_memory memory;
-	struct virtio_device vdev;
-	struct virtq vq;
-	struct virtq_chain chain;
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
-	uint16_t avail_idx;
-};
-
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
+	struct guest_memory *memory;
 
-	assert_non_null(f);
 	log_set_level(LOG_LEVEL_ERROR);
-	memory_init(&f->memory, -1);
-	assert_int_equal(memory_add_ram(&f->memory, 0, FIRST_END), 0);
-	assert_int_equal(memory_add_ram(&f->memory, FIRST_END,
-					SECOND_END - FIRST_END),
-			 0);
-	assert_int_equal(memory_add_ram(&f->memory, LARGE, LARGE_SIZE), 0);
-	f->vq.device = &f->vdev;
-	f->vq.memory = &f->memory;
-	f->vq.max_size = VIRTQ_MAX_SIZE;
-	f->desc = guest_map(&f->memory, DESC, 16 * VIRTQ_MAX_SIZE);
-	f->avail = guest_map(&f->memory, AVAIL, 6 + 2 * VIRTQ_MAX_SIZE);
-	f->used = guest_map(&f->memory, USED, 6 + 8 * VIRTQ_MAX_SIZE);
-	virtq_reset(&f->vq);
-	*state = f;
+	setup_queue(state);
+	memory = &((struct fixture *)*state)->memory;
+	assert_int_equal(
+		memory_add_ram(memory, FIRST_END, SECOND_END - FIRST_END), 0);
+	assert_int_equal(memory_add_ram(memory, LARGE, LARGE_SIZE), 0);
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	memory_release(&f->memory);
-	free(f);
-	return 0;
-}
-
-static void configure(struct fixture *f, uint16_t size)
-{
-	virtq_reset(&f->vq);
-	f->vq.size = size;
-	f->vq.ready = true;
-	f->vq.desc_addr = DESC;
-	f->vq.driver_addr = AVAIL;
-	f->vq.device_addr = USED;
-	memset(f->avail, 0, sizeof(*f->avail));
-	memset(f->used, 0, sizeof(*f->used));
-	f->avail_idx = 0;
 }
 
 static void start(struct fixture *f, uint16_t size)
@@ -102,26 +44,15 @@ static void start(struct fixture *f, uint16_t size)
 	assert_int_equal(virtq_start(&f->vq, ALL_FEATURES), 0);
 }
 
-static void set(struct vring_desc *desc, uint64_t addr, uint32_t len,
-		unsigned int flags, unsigned int next)
+/* Chains that were popped and not pushed. */
+static unsigned int in_flight(const struct fixture *f)
 {
-	desc->addr = htole64(addr);
-	desc->len = htole32(len);
-	desc->flags = htole16((uint16_t)flags);
-	desc->next = htole16((uint16_t)next);
-}
+	unsigned int count = 0;
 
-static void offer(struct fixture *f, uint16_t head)
-{
-	f->avail->ring[f->avail_idx % f->vq.size] = htole16(head);
-	f->avail_idx++;
-	__atomic_store_n(&f->avail->idx, htole16(f->avail_idx),
-			 __ATOMIC_RELEASE);
-}
-
-static int pop(struct fixture *f)
-{
-	return virtq_pop(&f->vq, &f->chain);
+	for (size_t i = 0; i < ARRAY_SIZE(f->vq.in_flight_map); i++)
+		count += (unsigned int)__builtin_popcountll(
+			f->vq.in_flight_map[i]);
+	return count;
 }
 
 static struct vring_desc *table(struct fixture *f)
@@ -135,7 +66,7 @@ static void assert_breaks(struct fixture *f)
 	offer(f, 0);
 	assert_int_equal(pop(f), -EPROTO);
 	assert_true(f->vq.broken);
-	assert_int_equal(f->vq.in_flight, 0);
+	assert_int_equal(in_flight(f), 0);
 	/* A good chain does not mend it. */
 	set(&f->desc[0], BUFFER, 16, 0, 0);
 	assert_int_equal(pop(f), 0);
@@ -212,11 +143,11 @@ static void reset_forgets_everything(void **state)
 	assert_int_equal(pop(f), 1);
 	virtq_reset(&f->vq);
 	assert_int_equal(f->vq.size, VIRTQ_MAX_SIZE);
-	assert_int_equal(f->vq.vector, VIRTQ_NO_VECTOR);
+	assert_int_equal(f->vq.vector, VIRTIO_MSI_NO_VECTOR);
 	assert_false(f->vq.ready);
 	assert_false(f->vq.running);
 	assert_int_equal(f->vq.desc_addr, 0);
-	assert_int_equal(f->vq.in_flight, 0);
+	assert_int_equal(in_flight(f), 0);
 	/* The head that was in flight is free again. */
 	start(f, 8);
 	offer(f, 0);
@@ -256,7 +187,7 @@ static void chain_is_translated_in_order(void **state)
 			 guest_map(&f->memory, BUFFER + 100, 1));
 	assert_ptr_equal(f->chain.iov[2].iov_base,
 			 guest_map(&f->memory, BUFFER + 1000, 1));
-	assert_int_equal(f->vq.in_flight, 1);
+	assert_int_equal(in_flight(f), 1);
 	assert_int_equal(pop(f), 0);
 }
 
@@ -287,12 +218,12 @@ static void used_ring_tells_head_and_length(void **state)
 		offer(f, i);
 		assert_int_equal(pop(f), 1);
 	}
-	assert_int_equal(f->vq.in_flight, 3);
+	assert_int_equal(in_flight(f), 3);
 	/* Any order. */
 	virtq_push(&f->vq, 2, 7);
 	virtq_push(&f->vq, 0, 0x10000);
 	virtq_push(&f->vq, 1, 0);
-	assert_int_equal(f->vq.in_flight, 0);
+	assert_int_equal(in_flight(f), 0);
 	assert_int_equal(le16toh(f->used->idx), 3);
 	assert_int_equal(le32toh(f->used->ring[0].id), 2);
 	assert_int_equal(le32toh(f->used->ring[0].len), 7);
@@ -454,11 +385,11 @@ static void head_in_flight_twice_breaks_the_queue(void **state)
 	assert_int_equal(pop(f), 1);
 	offer(f, 70);
 	assert_int_equal(pop(f), -EPROTO);
-	assert_int_equal(f->vq.in_flight, 2);
+	assert_int_equal(in_flight(f), 2);
 	/* What is in flight still comes back. */
 	virtq_push(&f->vq, 70, 0);
 	virtq_push(&f->vq, 6, 0);
-	assert_int_equal(f->vq.in_flight, 0);
+	assert_int_equal(in_flight(f), 0);
 	assert_int_equal(le16toh(f->used->idx), 3);
 }
 

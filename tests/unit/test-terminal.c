@@ -249,7 +249,7 @@ static void in_child(void (*body)(void))
 	}                              \
 	static void name##_body(void)
 
-/* ---- input ---------------------------------------------------------------- */
+/* ---- input -------------------------------------------------------------- */
 
 IN_CHILD(piped_input_arrives_and_its_end_is_no_end)
 {
@@ -350,7 +350,7 @@ IN_CHILD(dev_null_as_stdin_is_no_reason_to_end)
 	vm_end(&vm);
 }
 
-/* ---- output --------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------- */
 
 IN_CHILD(bytes_written_one_by_one_leave_in_one_write)
 {
@@ -369,16 +369,19 @@ IN_CHILD(bytes_written_one_by_one_leave_in_one_write)
 	chardev = terminal_chardev(terminal);
 	for (int i = 0; i < 1000; i++)
 		CHECK(chardev->ops->write(chardev, "b", 1) == 1);
-	terminal_flush(terminal);
+	terminal_stop(terminal);
 	CHECK(recv(out[0], data, sizeof(data), MSG_DONTWAIT) == 1000);
 	terminal_destroy(terminal);
 	loop_destroy(loop);
 }
 
-/* Write as much as is taken; the bytes count 0 to 250, over and over. */
-static size_t fill(struct vm *vm)
+/*
+ * Write as much as is taken, behind @total bytes that went before; they count
+ * 0 to 250, over and over. Returns the new total.
+ */
+static size_t fill(struct vm *vm, size_t total)
 {
-	size_t total = 0, taken;
+	size_t taken;
 
 	do {
 		char data[251];
@@ -410,14 +413,22 @@ static void drain(int fd, size_t len)
 
 static void check_reader_that_does_not_read(int reader, int writer)
 {
+	size_t total = 0, before;
 	struct vm vm;
 	int in[2];
-	size_t total;
 
 	CHECK(!pipe(in));
 	become(in[0], writer);
 	vm_start(&vm, 100);
-	total = fill(&vm);
+	/* A loop's thread that is late has made room again meanwhile. */
+	do {
+		pthread_mutex_lock(&vm.lock);
+		vm.writable = 0;
+		pthread_mutex_unlock(&vm.lock);
+		before = total;
+		total = fill(&vm, total);
+		usleep(20000);
+	} while (total > before);
 	/* Neither the guest nor the main loop is held up by that. */
 	put(in[1], "alive");
 	vm_expect(&vm, "alive");
@@ -512,7 +523,7 @@ IN_CHILD(a_reader_that_does_not_read_cannot_prevent_the_end)
 	CHECK(!pipe(out));
 	become(open("/dev/null", O_RDONLY), out[1]);
 	vm_start(&vm, 0);
-	fill(&vm);
+	fill(&vm, 0);
 	vm_end(&vm);
 }
 
@@ -532,7 +543,7 @@ IN_CHILD(a_file_gets_output_behind_what_it_holds)
 	CHECK(!memcmp(data, "before during after", 19));
 }
 
-/* ---- terminals ------------------------------------------------------------ */
+/* ---- terminals ---------------------------------------------------------- */
 
 IN_CHILD(a_terminal_is_raw_and_afterwards_as_before)
 {
@@ -544,7 +555,6 @@ IN_CHILD(a_terminal_is_raw_and_afterwards_as_before)
 	CHECK(!tcgetattr(slave, &before));
 	become(slave, slave);
 	vm_start(&vm, 100);
-	CHECK(terminal_is_interactive(vm.terminal));
 	CHECK(is_raw(slave));
 	put(master, "\003\r\021\177");
 	vm_expect(&vm, "\003\r\021\177");
@@ -566,7 +576,6 @@ IN_CHILD(one_end_alone_may_be_a_terminal)
 
 	become(in[0], slave);
 	vm_start(&vm, 100);
-	CHECK(!terminal_is_interactive(vm.terminal));
 	CHECK(mode_is(slave, &before));
 	CHECK(vm_write(&vm, "to the screen") == 13);
 	expect(master, "to the screen");

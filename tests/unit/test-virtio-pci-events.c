@@ -246,7 +246,7 @@ static void reading_elsewhere_has_no_side_effect(void **state)
 			  (uint32_t)(structure(s, VIRTIO_PCI_CAP_ISR_CFG) -
 				     bar_address(s)),
 			  1);
-	for (unsigned int i = 0; i < PCI_CONFIG_BYTES; i += 4)
+	for (unsigned int i = 0; i < PCI_CFG_SPACE_SIZE; i += 4)
 		if (FUNCTION + i != data)
 			get(s, FUNCTION + i, 4);
 	assert_true(line());

@@ -19,7 +19,7 @@ static void capabilities_are_sane(void **state)
 {
 	struct setup *s = *state;
 	unsigned int types = 0;
-	bool taken[PCI_CONFIG_BYTES] = { false };
+	bool taken[PCI_CFG_SPACE_SIZE] = { false };
 	bool bar_taken[0x8000] = { false };
 	uint64_t at = get(s, FUNCTION + PCI_CAPABILITY_LIST, 1);
 
@@ -32,7 +32,7 @@ static void capabilities_are_sane(void **state)
 		assert_true(n < 16 && at >= PCI_STD_HEADER_SIZEOF && !(at % 4));
 		if (get(s, cap, 1) == PCI_CAP_ID_VNDR)
 			len = get(s, cap + VIRTIO_PCI_CAP_LEN, 1);
-		assert_true(at + len <= PCI_CONFIG_BYTES);
+		assert_true(at + len <= PCI_CFG_SPACE_SIZE);
 		for (uint64_t i = at; i < at + len; i++) {
 			assert_false(taken[i]);
 			taken[i] = true;

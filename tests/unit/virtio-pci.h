@@ -7,12 +7,6 @@
 #ifndef TESTS_VIRTIO_PCI_H
 #define TESTS_VIRTIO_PCI_H
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,14 +19,10 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_pci.h>
 
-#include <lkvm/machine.h>
-#include <lkvm/pci.h>
 #include <lkvm/virtio.h>
 
-#define FAKE_VM_FD 1000
-#define ECAM 0xc0000000ULL
-#define FUNCTION (ECAM + 0x8000) /* slot 1 */
-#define WINDOW 0xd0000000ULL
+#include "pci-host.h"
+
 #define QUEUES 2
 #define MSI_DATA 0x40 /* of vector 0 */
 #define QUEUE_SIZE 64
@@ -75,8 +65,6 @@ static inline int see_ioeventfd(const struct kvm_ioeventfd *event)
 	seen.ioeventfd_addr[i] = seen.ioeventfd_addr[--seen.ioeventfds];
 	return 0;
 }
-
-int ioctl(int fd, unsigned long request, ...);
 
 int ioctl(int fd, unsigned long request, ...)
 {
@@ -192,11 +180,6 @@ static inline void plug(struct setup *s, unsigned int nr_queues,
 
 static inline int setup_machine(void **state)
 {
-	static const struct resource resources[] = {
-		{ .kind = RESOURCE_PCI_CONFIG_PORTS, .base = 0xcf8, .len = 8 },
-		{ .kind = RESOURCE_PCI_ECAM, .base = ECAM, .len = MIB },
-		{ .kind = RESOURCE_PCI_MMIO, .base = WINDOW, .len = MIB },
-	};
 	struct setup *s = calloc(1, sizeof(*s));
 
 	assert_non_null(s);
@@ -204,12 +187,7 @@ static inline int setup_machine(void **state)
 	memset(line_level, 0, sizeof(line_level));
 	memory_init(&s->machine.memory, -1);
 	assert_int_equal(memory_add_ram(&s->machine.memory, 0, 0x10000), 0);
-	bus_init(&s->machine.pio);
-	bus_init(&s->machine.mmio);
-	assert_int_equal(irq_init(&s->machine.irq, FAKE_VM_FD), 0);
-	for (unsigned int i = 0; i < ARRAY_SIZE(resources); i++)
-		machine_add_resource(&s->machine, &resources[i]);
-	assert_int_equal(pci_host_type.create(&s->machine, NULL, &s->host), 0);
+	s->host = pci_machine_init(&s->machine);
 	s->machine.virtio_transport = &virtio_pci_transport;
 	for (unsigned int i = 0; i < QUEUES; i++)
 		s->fd[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -237,10 +215,7 @@ static inline int teardown(void **state)
 	assert_int_equal(seen.routes, 0);
 	for (unsigned int i = 0; i < QUEUES; i++)
 		close(s->fd[i]);
-	pci_host_type.destroy(s->host);
-	irq_release(&s->machine.irq);
-	bus_release(&s->machine.mmio);
-	bus_release(&s->machine.pio);
+	pci_machine_release(&s->machine, s->host);
 	memory_release(&s->machine.memory);
 	free(s);
 	return 0;

@@ -1,0 +1,103 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
+# The documents against the truth.
+
+load helpers
+
+# The default variant, whatever make started this; its job server's file
+# descriptors would be bats' own here.
+make_here() {
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC make -s -C "$top" "$@"
+}
+
+# Lines "LETTER NAME" of the options in the manual's list.
+options_of_manual() {
+	sed -n '/^\.SH OPTIONS OF RUN/,/^\.SH TERMINAL/p' "$top/docs/lkvm.1" |
+		grep -A1 '^\.TP' | grep '^\.B' | sed 's/\\f[A-Z].*//; s/\\//g' |
+		sed -E 's/^\.BR? (-[a-z])?[", ]*--([a-z-]+).*/\1 \2/' | sort
+}
+
+options_of_help() {
+	"$LKVM" help run | sed -nE \
+		's/^  (-[a-z])?[, ] +--([a-z-]+).*/\1 \2/p' | sort
+}
+
+@test "the manual and help have the same options of run" {
+	[ "$(options_of_help | wc -l)" -ge 16 ]
+	diff <(options_of_help) <(options_of_manual)
+}
+
+@test "the manual shows each option's value as help does" {
+	# "--on-reset exit|reset|fail" of both, without roff and blanks.
+	diff <("$LKVM" help run | sed -nE \
+			's/^.* --([a-z-]+ [^ ]+)(  .*|$)/\1/p' | sort) \
+		<(sed -n '/^\.SH OPTIONS OF RUN/,/^\.SH TERMINAL/p' \
+			"$top/docs/lkvm.1" | grep -A1 '^\.TP' | grep '^\.B' |
+			sed 's/\\f[A-Z]//g; s/[\\"]//g; s/ *| */|/g' |
+			sed -nE 's/^.*--([a-z-]+) +([^ ].*)/\1 \2/p' |
+			sed -E 's/ +([],[])/\1/g; s/([],[]) +/\1/g' | sort)
+}
+
+@test "the manual names each command, and no other" {
+	diff <("$LKVM" help | sed -nE 's/^  ([a-z]+)  .*/\1/p' | sort) \
+		<(sed -n '/^\.SH COMMANDS/,/^\.SH OPTIONS/p' "$top/docs/lkvm.1" |
+			sed -n 's/^\.B //p' | sort)
+}
+
+@test "the manual has the version of the program" {
+	grep -q "^\.TH .*\"$("$LKVM" version)\"" "$top/docs/lkvm.1"
+}
+
+@test "man finds nothing to warn of in the manual" {
+	run -0 --separate-stderr env LC_ALL=C.UTF-8 MANROFFSEQ= MANWIDTH=80 \
+		man --warnings -l "$top/docs/lkvm.1"
+	[ -z "$stderr" ]
+	[[ $output == *"EXIT STATUS"* ]]
+}
+
+@test "the README's commands are targets of make" {
+	for target in demo check; do
+		grep -q "^ *make $target\>" "$top/README.md"
+	done
+	# Each one that it names, in text and examples.
+	for target in $(grep -oE '(^ *|`)make( [a-z-]+)+' "$top/README.md" |
+		sed 's/.*make//' | tr ' ' '\n' | sort -u); do
+		make_here -n "$target" >/dev/null
+	done
+}
+
+@test "the README's options exist" {
+	for option in $(grep -oE '(^|[ `(])--[a-z][a-z-]+' "$top/README.md" |
+		grep -o -- '--.*' | sort -u); do
+		"$LKVM" help run | grep -q -- " $option\>" ||
+			grep -q -- "$option" "$top/scripts/kvm-host"
+	done
+}
+
+@test "the README's files exist" {
+	for file in $(grep -oE '\]\([^)#:]+\)' "$top/README.md" |
+		tr -d ']()' | sort -u); do
+		[ -e "$top/$file" ]
+	done
+}
+
+@test "make install puts the program and the manual in their places" {
+	make_here install DESTDIR="$scratch/root" PREFIX=/usr
+	diff <(cd root && find . -type f -printf '%P %m\n' | sort) - <<-END
+	usr/bin/lkvm 755
+	usr/share/man/man1/lkvm.1 644
+	END
+	root/usr/bin/lkvm version
+	cmp root/usr/share/man/man1/lkvm.1 "$top/docs/lkvm.1"
+}
+
+@test "make uninstall removes what install made, and nothing else" {
+	mkdir -p root/usr/bin root/usr/share/man/man1
+	echo mine >root/usr/bin/lkvm-mine
+	echo mine >root/usr/share/man/man1/other.1
+	before=$(cd root && find . -type f | sort)
+	make_here install DESTDIR="$scratch/root" PREFIX=/usr
+	[ -e root/usr/bin/lkvm ]
+	make_here uninstall DESTDIR="$scratch/root" PREFIX=/usr
+	[ "$(cd root && find . -type f | sort)" = "$before" ]
+}

@@ -1,0 +1,173 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
+# The forms of options and the values of each: every wrong one has a message
+# that names the option, the value and what would be right.
+
+load helpers
+
+@test "unknown options are refused" {
+	for option in --nosuch --nosuch=1 -z -zk --kernelx; do
+		refuses "unknown option '$option' (see 'lkvm help run')" \
+			run "$option"
+	done
+	# A flag's letter does not take a value.
+	refuses "unknown option '-hx' (see 'lkvm help run')" run -hx
+}
+
+@test "a single dash is a file's name, not an option" {
+	refuses "Fatal: Unable to open kernel -: No such file or directory" run -
+}
+
+@test "options that lack their value are refused" {
+	refuses "-k (--kernel) needs a value: FILE" run -k
+	refuses "--kernel needs a value: FILE" run --kernel
+	refuses "-d (--disk) needs a value: FILE[,ro][,direct]" run -d
+	refuses "--initrd needs a value: FILE" run --initrd
+	refuses "-p (--params) needs a value: STRING" run -p
+	refuses "--mem needs a value: SIZE" run --mem
+	refuses "--cpus needs a value: N" run --cpus
+	refuses "--name needs a value: NAME" run --name
+	refuses "--dev needs a value: FILE" run --dev
+	refuses "--loglevel needs a value: error|warning|info|debug" \
+		run --loglevel
+	refuses "--on-reset needs a value: exit|reset|fail" run --on-reset
+	refuses "--virtio-transport needs a value: pci" run --virtio-transport
+}
+
+@test "empty values are refused" {
+	refuses "-k (--kernel): bad value '': it is empty" run -k ''
+	for option in kernel initrd name dev; do
+		refuses "--$option: bad value '': it is empty" run "--$option="
+	done
+	refuses "-m (--mem): bad value '': use a number and one of B K M G T P" \
+		run -m ''
+	refuses "--cpus: bad value '': use a whole number" run --cpus=
+}
+
+@test "the prefix of a name must be unique" {
+	refuses "'--n' could be --name or --nodefaults" run --n x
+	refuses "'--' could be *" run --=x
+	refuses "Fatal: Unable to open kernel x: No such file or directory" \
+		run --ker x
+}
+
+@test "all forms of an option mean the same" {
+	message="Fatal: Unable to open kernel x: No such file or directory"
+	refuses "$message" run --kernel x
+	refuses "$message" run --kernel=x
+	refuses "$message" run -k x
+	refuses "$message" run -kx
+}
+
+@test "of an option given twice the last one counts" {
+	refuses "Fatal: Unable to open kernel b: No such file or directory" \
+		run -k a -k b
+	need_kvm
+	make_kernel kernel
+	lkvm run -k kernel -m 16 -m 32 --debug-exit=off --debug-exit
+	[ "$status" = 43 ]
+}
+
+@test "flags are switched by on and off only" {
+	for flag in nodefaults debug-exit stats boot-timer help; do
+		refuses "--$flag: bad value '1': use on or off" run "--$flag=1"
+	done
+	need_kvm
+	make_kernel kernel
+	lkvm run -k kernel -m 16 --debug-exit=off
+	[ "$status" = 0 ]
+}
+
+@test "--cpus is 1 to 255" {
+	for value in 0 256 99999999999999999999; do
+		refuses "--cpus: bad value '$value': use 1 to 255" \
+			run --cpus "$value"
+	done
+	for value in -1 +1 1.5 two 4x ' 2' 0x; do
+		refuses "-c (--cpus): bad value '$value': use a whole number" \
+			run -c "$value"
+	done
+}
+
+@test "--mem is a size of 1M or more, in whole pages" {
+	for value in 0 0M 1K 1023K 4097B; do
+		refuses "--mem: bad value '$value': use at least 1M" \
+			run --mem "$value"
+	done
+	for value in 16384P 99999999999999999999 18446744073709551615; do
+		refuses "--mem: bad value '$value': it is too large" \
+			run --mem "$value"
+	done
+	for value in garbage 1Z 1MM M -5 1.5G ' 64'; do
+		refuses "-m (--mem): bad value '$value': use a number and one of B K M G T P" \
+			run -m "$value"
+	done
+	refuses "--mem: 1048577B is not a multiple of 4K" run -m 1048577B -k k
+}
+
+@test "--name is what can be a thread's and a file's name" {
+	for name in 'a b' a/b .hidden -x 'ä' "$(printf 'x%.0s' {1..65})" $'a\tb'
+	do
+		refuses "--name: bad value '${name//$'\t'/?}': use at most 64 letters, digits, '.', '_' or '-', and begin with a letter, a digit or '_'" \
+			run -k kernel --name="$name"
+	done
+	for name in a _a 0 vm-1.test_2 "$(printf 'x%.0s' {1..64})"; do
+		refuses "Fatal: Unable to open kernel x: No such file or directory" \
+			run -k x --name "$name"
+	done
+}
+
+@test "--loglevel, --on-reset and --virtio-transport list their values" {
+	refuses "--loglevel: bad value 'loud': use error, warning, info, debug" \
+		run --loglevel loud
+	refuses "--on-reset: bad value 'again': use exit, reset, fail" \
+		run --on-reset=again
+	refuses "--virtio-transport: bad value 'mmio': use pci" \
+		run --virtio-transport mmio
+	# Not by number, and not by a part of the word.
+	refuses "--loglevel: bad value '1': *" run --loglevel 1
+	refuses "--on-reset: bad value 're': *" run --on-reset re
+	message="Fatal: Unable to open kernel x: No such file or directory"
+	for option in loglevel={error,warning,info,debug} \
+		on-reset={exit,reset,fail} virtio-transport=pci; do
+		refuses "$message" run -k x "--$option"
+	done
+}
+
+@test "--disk's keys are checked" {
+	truncate -s 1M disk
+	refuses "--disk: unknown key 'rw' (it has: ro, direct)" \
+		run -k kernel -d disk,rw
+	refuses "--disk: unknown key '' (it has: ro, direct)" \
+		run -k kernel -d disk,
+	refuses "--disk: unknown key '' (it has: ro, direct)" \
+		run -k kernel -d disk,ro,
+	refuses "--disk: unknown key 'size' (it has: ro, direct)" \
+		run -k kernel -d disk,ro,size=1
+	refuses "--disk: ro: bad value 'maybe': use on or off" \
+		run -k kernel -d disk,ro=maybe
+	refuses "--disk: direct: bad value '': use on or off" \
+		run -k kernel -d disk,direct=
+	refuses "--disk: '' names no file" run -k kernel -d ''
+	refuses "--disk: ',ro' names no file" run -k kernel -d ,ro
+}
+
+@test "a comma that belongs to a disk's name is doubled" {
+	need_kvm
+	make_kernel kernel
+	truncate -s 1M 'a,ro'
+	lkvm run -k kernel -m 16 -d a,,ro
+	[ "$status" = 0 ]
+	refuses "cannot open disk image b,ro: No such file or directory" \
+		run -k kernel -d b,,ro
+	refuses "cannot open disk image a,: No such file or directory" \
+		run -k kernel -d a,,,ro
+}
+
+@test "a message stays one line whatever a name holds" {
+	refuses "Fatal: Unable to open kernel a?b?[31m: No such file or directory" \
+		run -k $'a\nb\e[31m'
+	refuses "unknown option '--a?b' (see 'lkvm help run')" run $'--a\nb'
+	long=$(printf 'x%.0s' {1..5000})
+	refuses "unknown option '--xxx*" run "--$long"
+}
