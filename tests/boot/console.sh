@@ -1,0 +1,154 @@
+# The console: what goes in comes out, on pipes and on terminals.
+
+# Input that comes before the guest listens is not lost.
+test_piped_input() {
+	printf 'echo h$((40+2))\npoweroff -f\n' >typed
+	cat typed - </dev/null | {
+		boot cloud ''
+		ended 0
+	}
+	says '^h42'
+}
+
+test_stdin_file() {
+	printf 'echo h$((40+2))\npoweroff -f\n' >typed
+	boot cloud '' <typed
+	ended 0
+	says '^h42'
+}
+
+# bytes_after MARK COUNT: what the guest has said after the line MARK.
+bytes_after() {
+	local at
+	at=$(grep -abo "^$1" console | head -n 1 | cut -d : -f 1)
+	tail -c +$((at + ${#1} + 2)) console | head -c "$2"
+}
+
+test_output() {
+	boot cloud "stty raw -echo </dev/console
+		dd if=/dev/urandom of=/data bs=64k count=$1 2>/dev/null
+		echo sha=\$(sha /data)
+		echo DATA
+		cat /data
+		echo
+		echo END"
+	ended 0
+	same sha "$(bytes_after DATA $(($1 << 16)) | sha)" "$(value sha)"
+}
+
+# The guest takes its time; nothing is lost on the way.
+test_input() {
+	random 96K >data
+	mkfifo in
+	exec 9<>in
+	start cloud 'stty raw -echo </dev/console
+		echo ready
+		sleep 1
+		head -c 98304 </dev/console >/data
+		echo sha=$(sha /data)' <in
+	await '^ready'
+	cat data >&9
+	finish
+	ended 0
+	same sha "$(value sha)" "$(sha data)"
+}
+
+# A reader that sleeps holds the guest's output back.
+test_slow_reader() {
+	prepare cloud 'seq 1 40000'
+	"${command[@]}" 2>errors | {
+		sleep 8
+		cat >console
+	}
+	text | grep -Ex '[0-9]+' >got
+	seq 1 40000 | cmp - got
+}
+
+test_closed_stdout() {
+	prepare cloud 'seq 1 3000; poweroff -f'
+	set +e
+	"${command[@]}" 2>errors | head -n 1 >console
+	status=${PIPESTATUS[0]}
+	set -e
+	ended 0
+}
+
+test_closed_stdin() {
+	boot cloud 'echo still here' <&-
+	ended 0
+	says '^still here'
+}
+
+# on_terminal: runs $command on a terminal of its own, types what comes by
+# file descriptor 9; sets $pid to lkvm's. Before and after, the terminal's
+# state is noted.
+on_terminal() {
+	need script
+	{
+		echo 'stty -a >before'
+		printf '%q ' sh -c 'echo $$ >pid; exec "$@"' sh "${command[@]}"
+		echo '2>errors'
+		echo 'echo $? >status; stty -a >after'
+	} >commands
+	mkfifo in
+	exec 9<>in
+	script -qefc 'bash ./commands' console <in >/dev/null 2>&1 9>&- &
+	terminal=$!
+	until [ -s pid ]; do sleep 0.1; done
+	pid=$(<pid)
+}
+
+# The exit status, and the terminal as it was.
+off_terminal() {
+	wait "$terminal" || true
+	status=$(<status)
+	cmp before after
+}
+
+test_ctrl_a_x() {
+	prepare cloud ''
+	on_terminal
+	await 'job control|~ #'
+	printf 'echo h$((40+2))\r' >&9
+	await '^h42'
+	printf '\1h' >&9
+	await 'Ctrl-a x +quit'
+	# Ctrl-c is the guest's
+	printf 'sleep 1000\r' >&9
+	sleep 1
+	printf '\3echo h$((50+2))\r' >&9
+	await '^h52'
+	printf '\1x' >&9
+	off_terminal
+	ended 0
+}
+
+test_terminal_end() {
+	prepare cloud 'echo spinning; while :; do :; done'
+	on_terminal
+	await '^spinning'
+	stty -a <"/proc/$pid/fd/0" >raw
+	grep -q -- '-icanon' raw || fail "the terminal is not raw"
+	kill "-$1" "$pid"
+	off_terminal
+	ended "$2"
+}
+
+test_terminal_poweroff() {
+	prepare cloud 'poweroff -f'
+	on_terminal
+	off_terminal
+	ended 0
+}
+
+promise "piped input reaches the guest's shell" test_piped_input
+promise "input from a file reaches the guest's shell" test_stdin_file
+promise "1 MiB of binary output arrives whole" test_output 16
+promise "96 KiB of binary input arrive whole" test_input
+promise "a slow reader of stdout loses nothing" test_slow_reader
+promise "a closed stdout does not end the guest" test_closed_stdout
+promise "a closed stdin does not end the guest" test_closed_stdin
+promise "on a terminal, keys reach the guest and Ctrl-a x quits" test_ctrl_a_x
+promise "the terminal is restored after power-off" test_terminal_poweroff
+promise "the terminal is restored after SIGTERM" test_terminal_end TERM 143
+promise "the terminal is restored after a crash" test_terminal_end SEGV 139

@@ -1,0 +1,234 @@
+# The runner of tests that boot real guests, and what these tests are written
+# with. Sourced by tests/boot/run and tests/hostile/run.
+#
+# A test is a promise and a function that keeps it:
+#
+#	promise "poweroff ends the process with status 0" test_poweroff
+#
+# Each runs in a process of its own (set -e), in an empty folder that vanishes
+# afterwards, with a time limit. It fails by a command that fails; fail and
+# the checks below say why. At most $jobs of them run side by side.
+set -uo pipefail
+export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
+
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
+lkvm=${LKVM:-$top/build/lkvm}
+images=${LKVM_BUILD:-$top/build}/guest
+jobs=${LKVM_TEST_JOBS:-2}
+limit=${LKVM_TEST_LIMIT:-150}
+
+promises=() bodies=()
+promise() {
+	promises+=("$1")
+	bodies+=("${*:2}")
+}
+
+# --- what tests are made of --------------------------------------------------
+
+fail() {
+	echo "$*"
+	exit 1
+}
+
+skip() {
+	echo "$*" >skip
+	exit 77
+}
+
+# need TOOL...: without it there is no test.
+need() {
+	local tool
+	for tool; do
+		command -v "$tool" >/dev/null || skip "needs $tool"
+	done
+}
+
+# need_image TARGET: Debian's mirror may have dropped a kernel.
+need_image() {
+	[ ! -e "$images/$1/absent" ] || skip "$(<"$images/$1/absent")"
+}
+
+# What each script in a guest can use.
+guest_library='disks() { modprobe -a virtio_pci virtio_blk; }
+sha() { sha256sum "$@" | cut -d " " -f 1; }
+'
+
+# The same, on this side.
+sha() {
+	sha256sum "$@" | cut -d ' ' -f 1
+}
+
+random() {
+	head -c "$1" /dev/urandom
+}
+
+# prepare TARGET SCRIPT [OPTION...]: sets $command to boot that kernel with
+# SCRIPT as its /test.sh; later options win. $kernel, if set, is booted
+# instead; the files in add/, if any, come along.
+prepare() {
+	local target=$1 script=$2
+	shift 2
+	need_image "$target"
+	mkdir -p add
+	[ -z "$script" ] || echo "$guest_library$script" >add/test.sh
+	(cd add && find . -mindepth 1 | cpio --quiet -o -H newc) |
+		cat "$images/$target/initrd.img" - >initrd.img
+	command=("$lkvm" run -k "${kernel:-$images/$target/bzImage}"
+		-i initrd.img -m 256 -c 1 -p "console=ttyS0 panic=-1 quiet"
+		--nodefaults "$@")
+}
+
+# start ...: as prepare, and starts it; sets $pid. The guest's console goes to
+# the file console, lkvm's own lines to errors.
+start() {
+	prepare "$@"
+	"${command[@]}" <&0 >console 2>errors &
+	pid=$!
+}
+
+# finish: waits for it to end; sets $status.
+finish() {
+	status=0
+	wait "$pid" || status=$?
+}
+
+# boot ...: as prepare, from start to end.
+boot() {
+	start "$@"
+	finish
+}
+
+# ended N: that was the exit status.
+ended() {
+	[ "$status" = "$1" ] || fail "exit status is $status, not $1"
+}
+
+# says REGEX, says_not REGEX: what the guest's console has shown by now.
+says() {
+	text | grep -Ea -- "$1" >/dev/null || fail "the guest did not say: $1"
+}
+
+says_not() {
+	! text | grep -Ea -- "$1" || fail "the guest said: $1"
+}
+
+text() {
+	tr -d '\r\0' <"${1:-console}"
+}
+
+# value NAME: what the guest printed as NAME=VALUE.
+value() {
+	text | sed -n "s/^$1=//p" | grep . || fail "the guest gave no $1"
+}
+
+# await REGEX: until the guest's console shows it.
+await() {
+	until text 2>/dev/null | grep -Ea -- "$1" >/dev/null; do
+		[ -d "/proc/$pid" ] || fail "lkvm ended before: $1"
+		sleep 0.1
+	done
+}
+
+# same WHAT GOT WANTED
+same() {
+	[ "$2" = "$3" ] || fail "$1: got '$2', wanted '$3'"
+}
+
+# --- the runner --------------------------------------------------------------
+
+# One test, in this process.
+run_one() {
+	mkdir "$scratch/$1"
+	cd "$scratch/$1"
+	set -e
+	${bodies[$1]}
+}
+
+last_lines() {
+	[ -s "$2" ] || return 0
+	echo "# $1:"
+	tail -c 4000 "$2" | tr -cd '\11\12\40-\176' | tail -n 9 |
+		cut -c 1-160 | sed 's/^/#   /'
+}
+
+# report INDEX: the TAP lines of a test that has ended.
+report() {
+	local dir=$scratch/$1 status name="$(($1 + 1)) - ${promises[$1]}"
+	status=$(<"$dir.status")
+	case $status in
+	0) echo "ok $name" ;;
+	77) echo "ok $name # skip $(<"$dir/skip")" ;;
+	*)
+		echo "not ok $name"
+		[ "$status" != 124 ] || echo "# no end after $limit s"
+		tail -n 5 "$dir.log" | sed 's/^/# /'
+		last_lines "the guest's console" "$dir/console"
+		last_lines "lkvm's own words" "$dir/errors"
+		;;
+	esac
+	rm -rf "$dir" "$dir.log" "$dir.status"
+}
+
+# The next test's number; its own process tells the status.
+launch() {
+	local status=0
+	timeout -k 5 "$limit" "$0" --one "$1" "$scratch" \
+		</dev/null >"$scratch/$1.log" 2>&1 || status=$?
+	echo "$status" >"$scratch/$1.done"
+	mv "$scratch/$1.done" "$scratch/$1.status"
+}
+
+# When the first virtual machine comes and the last one goes, KVM patches its
+# own code, at which the software host's CPUs stumble now and then: they run
+# what is half patched. A machine that is there all the time, and never runs,
+# leaves nothing to patch.
+hold_kvm() {
+	[ "$(uname -n)" = kvm-host ] || return 0
+	qemu-system-x86_64 -M microvm -accel kvm -m 16 -S -nodefaults \
+		-no-user-config -display none </dev/null >/dev/null 2>&1 &
+	holder=$!
+}
+
+# run_tests [PATTERN...]: those whose promise has one of the patterns in it.
+run_tests() {
+	local i pattern chosen=() running=0 next=0
+	if [ "${1:-}" = --one ]; then
+		scratch=$3
+		run_one "$2"
+		exit
+	fi
+	scratch=$(mktemp -d /dev/shm/lkvm-test.XXXXXX)
+	holder=''
+	trap 'rm -rf "$scratch"; [ -z "$holder" ] || kill $holder' EXIT
+	trap 'exit 130' INT TERM
+	for i in "${!promises[@]}"; do
+		for pattern in "${@:-}"; do
+			[[ ${promises[i]} != *"$pattern"* ]] || {
+				chosen+=("$i")
+				break
+			}
+		done
+	done
+	echo "1..${#chosen[@]}"
+	hold_kvm
+	for i in "${chosen[@]}"; do
+		[ $running -lt "$jobs" ] || { wait -n && running=$((running - 1)); }
+		launch "$i" &
+		running=$((running + 1))
+		report_ended
+	done
+	while [ $next -lt ${#chosen[@]} ]; do
+		wait -n
+		report_ended
+	done
+}
+
+# Report in the tests' order, as far as they have ended.
+report_ended() {
+	while [[ $next -lt ${#chosen[@]} &&
+		-e $scratch/${chosen[next]}.status ]]; do
+		report "${chosen[next]}"
+		next=$((next + 1))
+	done
+}
