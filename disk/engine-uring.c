@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The engine over io_uring(7): one ring, whose file the loop watches. A batch
- * costs one io_uring_enter(); what the page cache has is complete when that
- * returns.
+ * The engine over io_uring(7): one ring. A batch costs one io_uring_enter();
+ * what the page cache has is complete when that returns.
+ *
+ * The loop watches an eventfd, not the ring: polling a ring that defers its
+ * task work is woken by some kernels only. It is turned off while we look at
+ * the ring anyway, and watched edge-triggered, so that nobody need read it.
  */
 #include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <lkvm/engine.h>
 #include <lkvm/util.h>
@@ -14,6 +19,7 @@
 struct uring {
 	struct engine engine;
 	struct io_uring ring;
+	int event_fd;
 	bool disabled; /* until the thread that uses it has come */
 	bool refused; /* the kernel takes no more: system calls do */
 	/* In the ring and not handed over, in that order. */
@@ -92,10 +98,21 @@ static void give_up(struct uring *uring)
 	}
 }
 
+/* Events are wanted from now on; what came until now is not forgotten. */
+static void finish_and_listen(struct uring *uring)
+{
+	finish_complete(uring);
+	io_uring_cq_eventfd_toggle(&uring->ring, true);
+	finish_complete(uring);
+}
+
 static void uring_submit(struct engine *engine)
 {
 	struct uring *uring = container_of(engine, struct uring, engine);
 
+	if (!uring->pending)
+		return;
+	io_uring_cq_eventfd_toggle(&uring->ring, false);
 	if (uring->disabled) {
 		/* io_uring_enable_rings() is not exported by liburing 2.3. */
 		io_uring_register((unsigned int)uring->ring.ring_fd,
@@ -118,7 +135,7 @@ static void uring_submit(struct engine *engine)
 		while (n--)
 			take_pending(uring);
 	}
-	finish_complete(uring);
+	finish_and_listen(uring);
 }
 
 static void uring_reap(struct engine *engine, bool wait)
@@ -137,6 +154,7 @@ static void uring_destroy(struct engine *engine)
 	struct uring *uring = container_of(engine, struct uring, engine);
 
 	io_uring_queue_exit(&uring->ring);
+	close(uring->event_fd);
 	free(uring);
 }
 
@@ -198,13 +216,23 @@ int engine_create_uring(unsigned int depth, struct loop *loop,
 		err = -ENOTSUP;
 		goto exit_ring;
 	}
-	err = engine_init(&uring->engine, &uring_ops, ENGINE_IO_URING, depth,
-			  loop, uring->ring.ring_fd);
-	if (err)
+	uring->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (uring->event_fd < 0) {
+		err = -errno;
 		goto exit_ring;
+	}
+	err = io_uring_register_eventfd(&uring->ring, uring->event_fd);
+	if (err)
+		goto close_event;
+	err = engine_init(&uring->engine, &uring_ops, ENGINE_IO_URING, depth,
+			  loop, uring->event_fd, EPOLLIN | EPOLLET);
+	if (err)
+		goto close_event;
 	*out = &uring->engine;
 	return 0;
 
+close_event:
+	close(uring->event_fd);
 exit_ring:
 	io_uring_queue_exit(&uring->ring);
 free_uring:

@@ -287,7 +287,7 @@ void engine_on_batch(struct engine *engine, void (*fn)(void *opaque),
 
 int engine_init(struct engine *engine, const struct engine_ops *ops,
 		enum engine_kind kind, unsigned int depth, struct loop *loop,
-		int fd)
+		int fd, uint32_t events)
 {
 	engine->ops = ops;
 	engine->kind = kind;
@@ -299,7 +299,7 @@ int engine_init(struct engine *engine, const struct engine_ops *ops,
 		.ready = source_ready,
 		.opaque = engine,
 	};
-	return fd < 0 ? 0 : loop_add(loop, &engine->source, EPOLLIN);
+	return fd < 0 ? 0 : loop_add(loop, &engine->source, events);
 }
 
 void engine_destroy(struct engine *engine)

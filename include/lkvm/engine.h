@@ -150,12 +150,13 @@ struct engine {
 };
 
 /*
- * Set up the zeroed @engine. @fd is watched for reap() (-1: nothing is).
+ * Set up the zeroed @engine. @fd is watched for @events (EPOLL*), at which reap() is
+ * called (-1: nothing is).
  * Returns 0 or -errno, and nothing is left behind.
  */
 int engine_init(struct engine *engine, const struct engine_ops *ops,
 		enum engine_kind kind, unsigned int depth, struct loop *loop,
-		int fd);
+		int fd, uint32_t events);
 
 /* @io's call returned @result: bytes, 0, or -errno. */
 void engine_finish(struct engine *engine, struct engine_io *io, ssize_t result);

@@ -404,6 +404,36 @@ static void done_may_submit_more(void **state)
 	assert_in_range(f->batches, 1, 100001);
 }
 
+static void stop_done(struct engine_io *io, int result)
+{
+	struct op *op = container_of(io, struct op, io);
+
+	assert_int_equal(result, 0);
+	op->f->done++;
+	loop_stop(op->f->loop);
+}
+
+/* The page cache has none of these ready. */
+static void the_loop_hears_of_what_takes_time(void **state)
+{
+	static const enum engine_op ops[] = {
+		ENGINE_SYNC_DATA,
+		ENGINE_DISCARD,
+		ENGINE_ALLOCATE_ZEROES,
+	};
+	struct fixture *f = *state;
+	struct op op;
+
+	for (unsigned int i = 0; i < 300; i++) {
+		prepare(f, &op, ops[i % 3], 4096 * i, NULL, 4096);
+		op.io.done = stop_done;
+		submit(f, &op.io);
+		engine_kick(f->engine);
+		assert_int_equal(loop_run(f->loop), 0);
+		assert_int_equal(f->done, i + 1);
+	}
+}
+
 static void waiting_for_nothing_returns(void **state)
 {
 	struct fixture *f = *state;
@@ -645,6 +675,7 @@ static const struct {
 	T(errors_are_reported, ~0UL),
 	T(any_number_may_be_submitted, ~0UL),
 	T(done_may_submit_more, ~0UL),
+	T(the_loop_hears_of_what_takes_time, ~0UL),
 	T(waiting_for_nothing_returns, ~0UL),
 	T(zeroes_are_written_and_blocks_given_back, ~0UL),
 	T(zeroes_are_written_and_blocks_kept, ~0UL),
