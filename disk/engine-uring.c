@@ -3,6 +3,11 @@
  * The engine over io_uring(7): one ring. A batch costs one io_uring_enter();
  * what the page cache has is complete when that returns.
  *
+ * Files that are not O_DIRECT are tried on the spot first. The ring would hand
+ * their writes, and what a file system cannot do without waiting, to threads of
+ * the kernel's, at many times the price of the copy that such a call is. Reads
+ * that would wait go to the ring.
+ *
  * The loop watches an eventfd, not the ring: polling a ring that defers its
  * task work is woken by some kernels only. It is turned off while we look at
  * the ring anyway, and watched edge-triggered, so that nobody need read it.
@@ -20,6 +25,8 @@ struct uring {
 	struct engine engine;
 	struct io_uring ring;
 	int event_fd;
+	bool cached; /* files are not O_DIRECT */
+	bool nowait; /* and their file system takes RWF_NOWAIT */
 	bool disabled; /* until the thread that uses it has come */
 	bool refused; /* the kernel takes no more: system calls do */
 	/* In the ring and not handed over, in that order. */
@@ -27,16 +34,39 @@ struct uring {
 	unsigned int with_kernel;
 };
 
+/* Make the call if that is a matter of the page cache alone. */
+static bool try_now(struct uring *uring, struct engine_io *io)
+{
+	const struct engine_call *call = &io->call;
+	bool now = uring->refused;
+	ssize_t n = 0;
+
+	if (uring->cached && call->kind == ENGINE_CALL_WRITEV)
+		now = true;
+	if (now) {
+		n = engine_call_now(io);
+	} else if (uring->nowait && call->kind == ENGINE_CALL_READV) {
+		n = preadv2(io->fd, call->iov, (int)call->iov_count,
+			    (off_t)call->offset, RWF_NOWAIT);
+		if (n < 0)
+			n = -errno;
+		if (n == -EOPNOTSUPP)
+			uring->nowait = false;
+		now = n != -EAGAIN && n != -EOPNOTSUPP;
+	}
+	if (now)
+		engine_finish(&uring->engine, io, n);
+	return now;
+}
+
 static void uring_start(struct engine *engine, struct engine_io *io)
 {
 	struct uring *uring = container_of(engine, struct uring, engine);
 	const struct engine_call *call = &io->call;
 	struct io_uring_sqe *sqe;
 
-	if (uring->refused) {
-		engine_finish(engine, io, engine_call_now(io));
+	if (try_now(uring, io))
 		return;
-	}
 	/* Never NULL: the ring has room for engine->depth. */
 	sqe = io_uring_get_sqe(&uring->ring);
 	switch (call->kind) {
@@ -196,7 +226,7 @@ static bool has_operations(struct io_uring *ring)
 	return has;
 }
 
-int engine_create_uring(unsigned int depth, struct loop *loop,
+int engine_create_uring(bool direct, unsigned int depth, struct loop *loop,
 			struct engine **out)
 {
 	struct uring *uring = calloc(1, sizeof(*uring));
@@ -204,6 +234,7 @@ int engine_create_uring(unsigned int depth, struct loop *loop,
 
 	if (!uring)
 		return -ENOMEM;
+	uring->cached = uring->nowait = !direct;
 	uring->pending_tail = &uring->pending;
 	err = make_ring(depth, uring);
 	if (err) {

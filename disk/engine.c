@@ -331,7 +331,7 @@ enum engine_kind engine_kind(const struct engine *engine)
 static int create_auto(bool direct, unsigned int depth, struct loop *loop,
 		       struct engine **out)
 {
-	int err = engine_create_uring(depth, loop, out);
+	int err = engine_create_uring(direct, depth, loop, out);
 
 	/* libaio blocks on files that are not O_DIRECT, as sync does. */
 	if (err && direct)
@@ -350,7 +350,7 @@ int engine_create(enum engine_kind kind, bool direct, unsigned int depth,
 	case ENGINE_AUTO:
 		return create_auto(direct, depth, loop, out);
 	case ENGINE_IO_URING:
-		return engine_create_uring(depth, loop, out);
+		return engine_create_uring(direct, depth, loop, out);
 	case ENGINE_AIO:
 		return engine_create_aio(depth, loop, out);
 	case ENGINE_SYNC:
