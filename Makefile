@@ -150,6 +150,34 @@ check: deps
 	@$(MAKE) --no-print-directory all tests hdr-check layer-check images
 	@LKVM_TESTS=$(CURDIR)/$(O)/tests tests/run
 
+# Fuzz targets are clang's, over a library of their own. Inputs that find new
+# paths stay in build/fuzz/corpus; seeds are in tests/fuzz/corpus.
+FUZZ_SECONDS ?= 60
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_OBJ := $(LIB_SRC:%.c=build/fuzz/obj/%.o)
+FUZZ_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+build/fuzz/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$<)clang $(filter-out -D_FORTIFY_SOURCE%,$(BASE_CFLAGS)) \
+		-O1 -g $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -c -o $@ $<
+
+build/fuzz/liblkvm.a: $(FUZZ_OBJ)
+	@rm -f $@ && $(AR) rcs $@ $^
+
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/liblkvm.a Makefile
+	$(call say,FUZZ,$@)clang $(filter-out -D_FORTIFY_SOURCE%,$(BASE_CFLAGS)) \
+		-O1 -g $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< \
+		build/fuzz/liblkvm.a $(LIBS)
+
+# make fuzz, or one target: make fuzz-qcow2.
+fuzz: $(FUZZ:%=fuzz-%)
+
+fuzz-%: build/fuzz/fuzz_%
+	@mkdir -p build/fuzz/corpus/$* tests/fuzz/corpus/$*
+	cd build/fuzz && ./fuzz_$* -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
+		-print_final_stats=1 corpus/$* ../../tests/fuzz/corpus/$*
+
 # One kind: make check-unit, check-cli, check-kvm, check-boot, check-hostile.
 check-%: all tests
 	@LKVM_TESTS=$(CURDIR)/$(O)/tests tests/run $*
@@ -198,14 +226,15 @@ uninstall:
 
 clean:
 	rm -rf build/obj build/lkvm build/liblkvm.a build/tests build/hdr \
-		build/clang* build/san* build/thread*
+		build/clang* build/san* build/thread* build/fuzz
 
 distclean:
 	rm -rf build
 
 .PHONY: all tests deps demo images check hdr-check layer-check analyze \
-	analyze-deps bench install uninstall clean distclean $(ANALYZE_SRC)
+	analyze-deps bench fuzz install uninstall clean distclean $(ANALYZE_SRC)
 .SECONDARY:
 
 -include $(OBJ:.o=.d) $(UNIT:=.d) $(KVM_TESTS:=.d) $(HARNESS:.o=.d) \
-	$(HEADERS:include/%.h=$(O)/hdr/%.d)
+	$(HEADERS:include/%.h=$(O)/hdr/%.d) $(FUZZ_OBJ:.o=.d) \
+	$(FUZZ:%=build/fuzz/fuzz_%.d)

@@ -153,7 +153,7 @@ int engine_create_aio(unsigned int depth, struct loop *loop,
 		goto close_event;
 	}
 	err = engine_init(&aio->engine, &aio_ops, ENGINE_AIO, depth, loop,
-			  aio->event_fd);
+			  aio->event_fd, EPOLLIN);
 	if (err)
 		goto destroy_context;
 	*out = &aio->engine;

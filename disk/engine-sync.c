@@ -36,7 +36,7 @@ int engine_create_sync(unsigned int depth, struct loop *loop,
 	if (!engine)
 		return -ENOMEM;
 	/* There is nothing to watch, so nothing to fail. */
-	engine_init(engine, &sync_ops, ENGINE_SYNC, depth, loop, -1);
+	engine_init(engine, &sync_ops, ENGINE_SYNC, depth, loop, -1, 0);
 	*out = engine;
 	return 0;
 }

@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The engine over io_uring(7): one ring, whose file the loop watches. A batch
- * costs one io_uring_enter(); what the page cache has is complete when that
- * returns.
+ * The engine over io_uring(7): one ring. A batch costs one io_uring_enter();
+ * what the page cache has is complete when that returns.
+ *
+ * Files that are not O_DIRECT are tried on the spot first. The ring would hand
+ * their writes, and what a file system cannot do without waiting, to threads of
+ * the kernel's, at many times the price of the copy that such a call is. Reads
+ * that would wait go to the ring.
+ *
+ * The loop watches an eventfd, not the ring: polling a ring that defers its
+ * task work is woken by some kernels only. It is turned off while we look at
+ * the ring anyway, and watched edge-triggered, so that nobody need read it.
  */
 #include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <lkvm/engine.h>
 #include <lkvm/util.h>
@@ -14,6 +24,9 @@
 struct uring {
 	struct engine engine;
 	struct io_uring ring;
+	int event_fd;
+	bool cached; /* files are not O_DIRECT */
+	bool nowait; /* and their file system takes RWF_NOWAIT */
 	bool disabled; /* until the thread that uses it has come */
 	bool refused; /* the kernel takes no more: system calls do */
 	/* In the ring and not handed over, in that order. */
@@ -21,16 +34,39 @@ struct uring {
 	unsigned int with_kernel;
 };
 
+/* Make the call if that is a matter of the page cache alone. */
+static bool try_now(struct uring *uring, struct engine_io *io)
+{
+	const struct engine_call *call = &io->call;
+	bool now = uring->refused;
+	ssize_t n = 0;
+
+	if (uring->cached && call->kind == ENGINE_CALL_WRITEV)
+		now = true;
+	if (now) {
+		n = engine_call_now(io);
+	} else if (uring->nowait && call->kind == ENGINE_CALL_READV) {
+		n = preadv2(io->fd, call->iov, (int)call->iov_count,
+			    (off_t)call->offset, RWF_NOWAIT);
+		if (n < 0)
+			n = -errno;
+		if (n == -EOPNOTSUPP)
+			uring->nowait = false;
+		now = n != -EAGAIN && n != -EOPNOTSUPP;
+	}
+	if (now)
+		engine_finish(&uring->engine, io, n);
+	return now;
+}
+
 static void uring_start(struct engine *engine, struct engine_io *io)
 {
 	struct uring *uring = container_of(engine, struct uring, engine);
 	const struct engine_call *call = &io->call;
 	struct io_uring_sqe *sqe;
 
-	if (uring->refused) {
-		engine_finish(engine, io, engine_call_now(io));
+	if (try_now(uring, io))
 		return;
-	}
 	/* Never NULL: the ring has room for engine->depth. */
 	sqe = io_uring_get_sqe(&uring->ring);
 	switch (call->kind) {
@@ -92,10 +128,21 @@ static void give_up(struct uring *uring)
 	}
 }
 
+/* Events are wanted from now on; what came until now is not forgotten. */
+static void finish_and_listen(struct uring *uring)
+{
+	finish_complete(uring);
+	io_uring_cq_eventfd_toggle(&uring->ring, true);
+	finish_complete(uring);
+}
+
 static void uring_submit(struct engine *engine)
 {
 	struct uring *uring = container_of(engine, struct uring, engine);
 
+	if (!uring->pending)
+		return;
+	io_uring_cq_eventfd_toggle(&uring->ring, false);
 	if (uring->disabled) {
 		/* io_uring_enable_rings() is not exported by liburing 2.3. */
 		io_uring_register((unsigned int)uring->ring.ring_fd,
@@ -118,7 +165,7 @@ static void uring_submit(struct engine *engine)
 		while (n--)
 			take_pending(uring);
 	}
-	finish_complete(uring);
+	finish_and_listen(uring);
 }
 
 static void uring_reap(struct engine *engine, bool wait)
@@ -137,6 +184,7 @@ static void uring_destroy(struct engine *engine)
 	struct uring *uring = container_of(engine, struct uring, engine);
 
 	io_uring_queue_exit(&uring->ring);
+	close(uring->event_fd);
 	free(uring);
 }
 
@@ -178,7 +226,7 @@ static bool has_operations(struct io_uring *ring)
 	return has;
 }
 
-int engine_create_uring(unsigned int depth, struct loop *loop,
+int engine_create_uring(bool direct, unsigned int depth, struct loop *loop,
 			struct engine **out)
 {
 	struct uring *uring = calloc(1, sizeof(*uring));
@@ -186,6 +234,7 @@ int engine_create_uring(unsigned int depth, struct loop *loop,
 
 	if (!uring)
 		return -ENOMEM;
+	uring->cached = uring->nowait = !direct;
 	uring->pending_tail = &uring->pending;
 	err = make_ring(depth, uring);
 	if (err) {
@@ -198,13 +247,23 @@ int engine_create_uring(unsigned int depth, struct loop *loop,
 		err = -ENOTSUP;
 		goto exit_ring;
 	}
-	err = engine_init(&uring->engine, &uring_ops, ENGINE_IO_URING, depth,
-			  loop, uring->ring.ring_fd);
-	if (err)
+	uring->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (uring->event_fd < 0) {
+		err = -errno;
 		goto exit_ring;
+	}
+	err = io_uring_register_eventfd(&uring->ring, uring->event_fd);
+	if (err)
+		goto close_event;
+	err = engine_init(&uring->engine, &uring_ops, ENGINE_IO_URING, depth,
+			  loop, uring->event_fd, EPOLLIN | EPOLLET);
+	if (err)
+		goto close_event;
 	*out = &uring->engine;
 	return 0;
 
+close_event:
+	close(uring->event_fd);
 exit_ring:
 	io_uring_queue_exit(&uring->ring);
 free_uring:

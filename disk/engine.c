@@ -287,7 +287,7 @@ void engine_on_batch(struct engine *engine, void (*fn)(void *opaque),
 
 int engine_init(struct engine *engine, const struct engine_ops *ops,
 		enum engine_kind kind, unsigned int depth, struct loop *loop,
-		int fd)
+		int fd, uint32_t events)
 {
 	engine->ops = ops;
 	engine->kind = kind;
@@ -299,7 +299,7 @@ int engine_init(struct engine *engine, const struct engine_ops *ops,
 		.ready = source_ready,
 		.opaque = engine,
 	};
-	return fd < 0 ? 0 : loop_add(loop, &engine->source, EPOLLIN);
+	return fd < 0 ? 0 : loop_add(loop, &engine->source, events);
 }
 
 void engine_destroy(struct engine *engine)
@@ -331,7 +331,7 @@ enum engine_kind engine_kind(const struct engine *engine)
 static int create_auto(bool direct, unsigned int depth, struct loop *loop,
 		       struct engine **out)
 {
-	int err = engine_create_uring(depth, loop, out);
+	int err = engine_create_uring(direct, depth, loop, out);
 
 	/* libaio blocks on files that are not O_DIRECT, as sync does. */
 	if (err && direct)
@@ -350,7 +350,7 @@ int engine_create(enum engine_kind kind, bool direct, unsigned int depth,
 	case ENGINE_AUTO:
 		return create_auto(direct, depth, loop, out);
 	case ENGINE_IO_URING:
-		return engine_create_uring(depth, loop, out);
+		return engine_create_uring(direct, depth, loop, out);
 	case ENGINE_AIO:
 		return engine_create_aio(depth, loop, out);
 	case ENGINE_SYNC:

@@ -206,6 +206,8 @@ static int look_at(struct qcow2 *q, const struct image_request *request,
 	*exclusive = request->op != IMAGE_WRITE;
 	while (!err && !*exclusive && at < end) {
 		err = qcow2_map_for_write(q, at, end - at, &run);
+		if (err)
+			break;
 		*exclusive = !run.in_place;
 		at += run.len;
 	}

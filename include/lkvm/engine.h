@@ -81,7 +81,9 @@ struct engine;
 
 /*
  * An engine of @kind for up to @depth operations in flight (more are queued
- * inside), completing on @loop. ENGINE_AUTO tries what is best for files
+ * inside), completing on @loop. Without @direct, files go through the page
+ * cache, and what is a copy to or from there may be done on the spot; none of
+ * them is O_DIRECT then. ENGINE_AUTO tries what is best for files
  * that were opened with @direct, and says at debug level what it got.
  * Returns 0, -ENOTSUP when the host does not have @kind, or -errno.
  */
@@ -150,12 +152,13 @@ struct engine {
 };
 
 /*
- * Set up the zeroed @engine. @fd is watched for reap() (-1: nothing is).
+ * Set up the zeroed @engine. @fd is watched for @events (EPOLL*), at which reap() is
+ * called (-1: nothing is).
  * Returns 0 or -errno, and nothing is left behind.
  */
 int engine_init(struct engine *engine, const struct engine_ops *ops,
 		enum engine_kind kind, unsigned int depth, struct loop *loop,
-		int fd);
+		int fd, uint32_t events);
 
 /* @io's call returned @result: bytes, 0, or -errno. */
 void engine_finish(struct engine *engine, struct engine_io *io, ssize_t result);
@@ -164,7 +167,7 @@ void engine_finish(struct engine *engine, struct engine_io *io, ssize_t result);
 ssize_t engine_call_now(const struct engine_io *io);
 
 /* The kinds. Each returns 0, -ENOTSUP or -errno. */
-int engine_create_uring(unsigned int depth, struct loop *loop,
+int engine_create_uring(bool direct, unsigned int depth, struct loop *loop,
 			struct engine **out);
 int engine_create_aio(unsigned int depth, struct loop *loop,
 		      struct engine **out);

@@ -102,9 +102,10 @@ ssize_t pwritev(int fd, const struct iovec *iov, int count, off_t offset)
 }
 
 /* The kernel would do it without a call of the C library's. */
-int engine_create_uring(unsigned int depth, struct loop *loop,
+int engine_create_uring(bool direct, unsigned int depth, struct loop *loop,
 			struct engine **out)
 {
+	(void)direct;
 	(void)depth;
 	(void)loop;
 	(void)out;

@@ -222,7 +222,7 @@ static inline struct engine *engine_create_fault(struct faults *faults,
 			     fault->stable_len, 0);
 	}
 	engine_init(&fault->engine, &fault_ops, ENGINE_SYNC, depth, loop,
-		    fault->event_fd);
+		    fault->event_fd, EPOLLIN);
 	return &fault->engine;
 }
 

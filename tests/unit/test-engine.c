@@ -30,8 +30,9 @@
 #define SIZE (1 * MIB)
 #define DEPTH 4
 
-/* A fourth kind, for what the tests alone can make happen. */
+/* A kind for what the tests alone can make happen, and a kind's other half. */
 #define ENGINE_FAULT 4
+#define ENGINE_URING_CACHED 5
 
 /* ---- what the kernel says, if a test wants ------------------------------- */
 
@@ -206,8 +207,11 @@ static void create(struct fixture *f, unsigned int depth)
 
 	if (f->kind == ENGINE_FAULT)
 		f->engine = engine_create_fault(&f->faults, depth, f->loop);
-	else
-		err = engine_create(f->kind, false, depth, f->loop, &f->engine);
+	else if (f->kind == ENGINE_URING_CACHED)
+		err = engine_create(ENGINE_IO_URING, false, depth, f->loop,
+				    &f->engine);
+	else /* as if the file were O_DIRECT: nothing is done on the spot */
+		err = engine_create(f->kind, true, depth, f->loop, &f->engine);
 	if (err == -ENOTSUP)
 		skip();
 	assert_int_equal(err, 0);
@@ -404,6 +408,36 @@ static void done_may_submit_more(void **state)
 	assert_in_range(f->batches, 1, 100001);
 }
 
+static void stop_done(struct engine_io *io, int result)
+{
+	struct op *op = container_of(io, struct op, io);
+
+	assert_int_equal(result, 0);
+	op->f->done++;
+	loop_stop(op->f->loop);
+}
+
+/* The page cache has none of these ready. */
+static void the_loop_hears_of_what_takes_time(void **state)
+{
+	static const enum engine_op ops[] = {
+		ENGINE_SYNC_DATA,
+		ENGINE_DISCARD,
+		ENGINE_ALLOCATE_ZEROES,
+	};
+	struct fixture *f = *state;
+	struct op op;
+
+	for (unsigned int i = 0; i < 300; i++) {
+		prepare(f, &op, ops[i % 3], 4096 * i, NULL, 4096);
+		op.io.done = stop_done;
+		submit(f, &op.io);
+		engine_kick(f->engine);
+		assert_int_equal(loop_run(f->loop), 0);
+		assert_int_equal(f->done, i + 1);
+	}
+}
+
 static void waiting_for_nothing_returns(void **state)
 {
 	struct fixture *f = *state;
@@ -478,7 +512,7 @@ static void zeroes_are_written_without_fallocate(void **state)
 	struct fixture *f = *state;
 
 	/* io_uring asks the kernel itself. */
-	if (f->kind == ENGINE_IO_URING)
+	if (f->kind == ENGINE_IO_URING || f->kind == ENGINE_URING_CACHED)
 		kernel.submit_error = kernel.submit_always = -EPERM;
 	kernel.fallocate_error = -EOPNOTSUPP;
 	memset(f->want + 1000, 0, 900000);
@@ -626,7 +660,7 @@ static void power_cuts_undo_what_no_flush_covered(void **state)
 /* ---- all of it ----------------------------------------------------------- */
 
 static const unsigned int kinds[] = { ENGINE_IO_URING, ENGINE_AIO, ENGINE_SYNC,
-				      ENGINE_FAULT };
+				      ENGINE_FAULT, ENGINE_URING_CACHED };
 
 #define ONLY(kind) BIT(kind)
 
@@ -645,6 +679,7 @@ static const struct {
 	T(errors_are_reported, ~0UL),
 	T(any_number_may_be_submitted, ~0UL),
 	T(done_may_submit_more, ~0UL),
+	T(the_loop_hears_of_what_takes_time, ~0UL),
 	T(waiting_for_nothing_returns, ~0UL),
 	T(zeroes_are_written_and_blocks_given_back, ~0UL),
 	T(zeroes_are_written_and_blocks_kept, ~0UL),
@@ -660,6 +695,14 @@ static const struct {
 #undef T
 };
 
+static const char *kind_name(unsigned int kind)
+{
+	if (kind == ENGINE_FAULT)
+		return "faulty";
+	return kind == ENGINE_URING_CACHED ? "io_uring, cached" :
+					     engine_name(kind);
+}
+
 int main(void)
 {
 	struct CMUnitTest tests[ARRAY_SIZE(table) * ARRAY_SIZE(kinds)];
@@ -671,10 +714,7 @@ int main(void)
 			if (!(table[t].kinds & BIT(kinds[k])))
 				continue;
 			snprintf(names[count], sizeof(names[count]), "%s: %s",
-				 kinds[k] == ENGINE_FAULT ?
-					 "faulty" :
-					 engine_name(kinds[k]),
-				 table[t].name);
+				 kind_name(kinds[k]), table[t].name);
 			tests[count] = (struct CMUnitTest) {
 				.name = names[count],
 				.test_func = table[t].function,
