@@ -131,7 +131,6 @@ static void serial_transmit_locked(struct serial *serial)
 
 static void serial_write_thr_locked(struct serial *serial, uint8_t value)
 {
-	serial->polls = 0;
 	/* 8.6: a write acknowledges. The interrupt that follows when the FIFO
 	 * has emptied must be an edge of its own. */
 	serial->thre = false;
@@ -246,6 +245,7 @@ static uint8_t serial_read_locked(struct serial *serial, uint64_t offset)
 	case UART_IER:
 		return dlab ? serial->divisor[1] : serial->ier;
 	case UART_IIR:
+		serial->polls = 0;
 		return serial_read_iir_locked(serial);
 	case UART_LCR:
 		return serial->lcr;
@@ -267,6 +267,8 @@ static void serial_write_locked(struct serial *serial, uint64_t offset,
 {
 	bool dlab = serial->lcr & UART_LCR_DLAB;
 
+	/* Who sets the port up, or sends, is not (yet) waiting for input. */
+	serial->polls = 0;
 	switch (offset) {
 	case UART_TX:
 		if (dlab)

@@ -419,6 +419,19 @@ static void a_polling_guest_gets_input_too(void **state)
 	assert_int_equal(in(f, UART_RX), 'y');
 }
 
+static void a_driver_that_sets_up_is_no_polling_reader(void **state)
+{
+	struct fixture *f = *state;
+
+	/* A quiet boot: nothing is sent between one probe and the next. */
+	for (int i = 0; i < 50; i++) {
+		in(f, UART_LSR);
+		in(f, UART_RX);
+		out(f, UART_FCR, 0);
+	}
+	assert_int_equal(type(f, "echo"), 0);
+}
+
 static void loopback_returns_data_and_keeps_it_from_the_host(void **state)
 {
 	struct fixture *f = *state;
@@ -528,6 +541,7 @@ int main(void)
 		TEST(without_fifos_one_byte_is_held),
 		TEST(input_waits_until_the_guest_reads),
 		TEST(a_polling_guest_gets_input_too),
+		TEST(a_driver_that_sets_up_is_no_polling_reader),
 		TEST(loopback_returns_data_and_keeps_it_from_the_host),
 		TEST(modem_lines_report_their_changes_once),
 		TEST(two_ports_share_a_line_by_or),
