@@ -179,7 +179,9 @@ static void serial_write_fcr_locked(struct serial *serial, uint8_t value)
 	 * change clears both FIFOs. */
 	if (!(value & UART_FCR_ENABLE_FIFO))
 		value = 0;
-	if (toggled || (value & UART_FCR_CLEAR_RCVR))
+	/* A byte from before is in neither: drivers enable the receive
+	 * interrupt first, and then the FIFOs. */
+	if ((toggled & serial->fcr) || (value & UART_FCR_CLEAR_RCVR))
 		serial->rx_len = 0;
 	if ((toggled || (value & UART_FCR_CLEAR_XMIT)) && serial->tx_len) {
 		serial->tx_len = 0;

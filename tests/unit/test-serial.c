@@ -336,6 +336,21 @@ static void a_fifo_reset_drops_what_waits(void **state)
 	assert_int_equal(f->host.len, 0);
 }
 
+static void fifos_that_come_on_keep_what_came_before(void **state)
+{
+	struct fixture *f = *state;
+
+	out(f, UART_FCR, 0);
+	out(f, UART_MCR, UART_MCR_OUT2);
+	out(f, UART_IER, UART_IER_RDI);
+	assert_int_equal(type(f, "echo"), 1);
+	out(f, UART_FCR, UART_FCR_ENABLE_FIFO);
+	assert_int_equal(in(f, UART_RX), 'e');
+	assert_int_equal(type(f, "cho"), 3);
+	out(f, UART_FCR, 0);
+	assert_false(in(f, UART_LSR) & UART_LSR_DR);
+}
+
 static void input_raises_the_line_and_reading_lowers_it(void **state)
 {
 	struct fixture *f = *state;
@@ -536,6 +551,7 @@ int main(void)
 		TEST(a_full_host_keeps_thre_low_until_writable),
 		TEST(a_guest_that_ignores_thre_overflows_nothing),
 		TEST(a_fifo_reset_drops_what_waits),
+		TEST(fifos_that_come_on_keep_what_came_before),
 		TEST(input_raises_the_line_and_reading_lowers_it),
 		TEST(input_is_taken_as_the_fifo_has_room),
 		TEST(without_fifos_one_byte_is_held),
