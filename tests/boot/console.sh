@@ -53,15 +53,15 @@ test_input() {
 	same sha "$(value sha)" "$(sha data)"
 }
 
-# A reader that sleeps holds the guest's output back.
+# More than pipe and buffer hold: a reader that sleeps holds the guest back.
 test_slow_reader() {
-	prepare cloud 'seq 1 40000'
+	prepare cloud 'seq 1 25000'
 	"${command[@]}" 2>errors | {
 		sleep 8
 		cat >console
 	}
 	text | grep -Ex '[0-9]+' >got
-	seq 1 40000 | cmp - got
+	seq 1 25000 | cmp - got
 }
 
 test_closed_stdout() {
@@ -143,7 +143,8 @@ test_terminal_poweroff() {
 
 promise "piped input reaches the guest's shell" test_piped_input
 promise "input from a file reaches the guest's shell" test_stdin_file
-promise "1 MiB of binary output arrives whole" test_output 16
+# each byte is an exit of the guest: slow in the software host
+promise "256 KiB of binary output arrive whole" test_output 4
 promise "96 KiB of binary input arrive whole" test_input
 promise "a slow reader of stdout loses nothing" test_slow_reader
 promise "a closed stdout does not end the guest" test_closed_stdout

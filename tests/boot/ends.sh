@@ -126,7 +126,7 @@ test_stats() {
 	boot cloud 'disks
 		cat /dev/vda >/dev/null' -c 2 -d disk --stats
 	ended 0
-	for row in 'vcpu0 +pio' 'vcpu0 +mmio' 'vcpu1' 'vcpu0 +pio serial0' \
+	for row in 'vcpu[01] +pio' 'vcpu[01] +mmio' vcpu0 vcpu1 'vcpu[01] +pio serial0' \
 		'vda +[a-z ]*read'; do
 		grep -Eq "^$row.* [1-9][0-9]*$" errors || fail "no row for $row"
 	done

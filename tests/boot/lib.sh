@@ -16,7 +16,7 @@ top=$(cd "$here/../.." && pwd)
 lkvm=${LKVM:-$top/build/lkvm}
 images=${LKVM_BUILD:-$top/build}/guest
 jobs=${LKVM_TEST_JOBS:-2}
-limit=${LKVM_TEST_LIMIT:-150}
+limit=${LKVM_TEST_LIMIT:-200}
 
 promises=() bodies=()
 promise() {
@@ -198,6 +198,10 @@ run_tests() {
 		run_one "$2"
 		exit
 	fi
+	[ -x "$lkvm" ] || {
+		echo "Bail out! There is no $lkvm."
+		exit 1
+	}
 	scratch=$(mktemp -d /dev/shm/lkvm-test.XXXXXX)
 	holder=''
 	trap 'rm -rf "$scratch"; [ -z "$holder" ] || kill $holder' EXIT
