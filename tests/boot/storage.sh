@@ -56,7 +56,7 @@ test_fio() {
 	local script="t fio --thread --direct=1 --ioengine=libaio --iodepth=8 \
 		--rw=randwrite --bsrange=512-32k --size=3M --verify=crc32c \
 		--verify_fatal=1 --randseed=7 --minimal" disks=() names=()
-	local format cache engine file sums= i
+	local format cache engine file i sums=""
 	with_loops
 	for format in raw qcow2; do
 		for cache in none writeback unsafe; do
