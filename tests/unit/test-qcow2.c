@@ -284,6 +284,31 @@ static void lies_of_refcounts_are_io_errors(void **state)
 	check_image(f->path, false);
 }
 
+/* The dirty bit: refcounts and COPIED bits say nothing, the tables all. */
+static void unclean_image_is_repaired(void **state)
+{
+	struct fixture *f = *state;
+	struct disk disk;
+
+	write_first_cluster(f);
+	put64(f, BLOCK_AT + 8, 0);
+	put64(f, L2_AT, DATA_AT);
+	put64(f, L1_AT, L2_AT);
+	put64(f, 72, QCOW2_INCOMPAT_DIRTY);
+	disk_open(&disk, f->path, true, ENGINE_SYNC);
+	assert_int_equal(disk_do(&disk, IMAGE_READ, 0, f->data, CLUSTER), 0);
+	assert_memory_equal(f->data, f->want, CLUSTER);
+	disk_close(&disk);
+	assert_int_equal(get64(f, 72), QCOW2_INCOMPAT_DIRTY);
+	disk_open(&disk, f->path, false, ENGINE_SYNC);
+	disk_close(&disk);
+	assert_int_equal(get64(f, 72), 0);
+	assert_int_equal(get64(f, L2_AT), DATA_AT | QCOW2_COPIED);
+	assert_int_equal(get64(f, L1_AT), L2_AT | QCOW2_COPIED);
+	check_image(f->path, false);
+	compare_image(f->path, f->want, DISK_BYTES);
+}
+
 /* ---- a host that fails --------------------------------------------------- */
 
 static void full_host_is_an_error_to_the_guest_alone(void **state)
@@ -549,6 +574,7 @@ int main(void)
 		QCOW2_TEST(lies_of_l2_tables_are_io_errors),
 		QCOW2_TEST(broken_compressed_data_is_an_io_error),
 		QCOW2_TEST(lies_of_refcounts_are_io_errors),
+		QCOW2_TEST(unclean_image_is_repaired),
 		QCOW2_TEST(full_host_is_an_error_to_the_guest_alone),
 		QCOW2_TEST(failed_sync_ends_all_writing),
 		QCOW2_TEST(discard_gives_space_back),
