@@ -120,66 +120,67 @@ static void write_first_cluster(struct fixture *f)
 
 /* ---- lies ---------------------------------------------------------------- */
 
+static const struct {
+	size_t at;
+	unsigned int bytes;
+	uint64_t value;
+} lies[] = {
+	{ 0, 4, 0 },
+	{ 4, 4, 1 },
+	{ 4, 4, 0xffffffff },
+	{ 8, 8, 8 * CLUSTER }, /* the backing file's name */
+	{ 8, 8, UINT64_MAX },
+	{ 20, 4, 8 }, /* cluster_bits */
+	{ 20, 4, 22 },
+	{ 20, 4, 63 },
+	{ 20, 4, 0xffffffff },
+	{ 24, 8, 0 }, /* size */
+	{ 24, 8, 511 },
+	{ 24, 8, DISK_BYTES + 8 * MIB },
+	{ 24, 8, INT64_MAX - 511 },
+	{ 24, 8, UINT64_MAX - 511 },
+	{ 32, 4, 1 }, /* crypt_method */
+	{ 36, 4, 0 }, /* l1_size */
+	{ 36, 4, 0x7fffffff },
+	{ 36, 4, 0xffffffff },
+	{ 40, 8, 0 }, /* l1_table_offset */
+	{ 40, 8, L1_AT + 512 },
+	{ 40, 8, BLOCK_AT },
+	{ 40, 8, REFTABLE_AT },
+	{ 40, 8, 100 * CLUSTER },
+	{ 40, 8, UINT64_MAX - CLUSTER + 1 },
+	{ 48, 8, 0 }, /* refcount_table_offset */
+	{ 48, 8, REFTABLE_AT + 8 },
+	{ 48, 8, UINT64_MAX - CLUSTER + 1 },
+	{ 56, 4, 0 }, /* refcount_table_clusters */
+	{ 56, 4, 100 },
+	{ 56, 4, 0xffffffff },
+	{ 60, 4, 1 }, /* nb_snapshots */
+	{ 60, 4, 65537 },
+	{ 60, 4, 0xffffffff },
+	{ 72, 8, 4 }, /* incompatible_features */
+	{ 72, 8, 8 },
+	{ 72, 8, BIT_ULL(63) },
+	{ 96, 4, 7 }, /* refcount_order */
+	{ 96, 4, 0xffffffff },
+	{ 100, 4, 0 }, /* header_length */
+	{ 100, 4, 96 },
+	{ 100, 4, 111 },
+	{ 100, 4, 0xfffffff8 },
+	{ L1_AT, 8, QCOW2_COPIED }, /* entries */
+	{ L1_AT, 8, DATA_AT | 1 },
+	{ L1_AT, 8, DATA_AT + 512 },
+	{ L1_AT, 8, BIT_ULL(56) },
+	{ L1_AT, 8, BLOCK_AT | QCOW2_COPIED },
+	{ L1_AT, 8, L1_AT | QCOW2_COPIED },
+	{ L1_AT, 8, 100 * CLUSTER | QCOW2_COPIED },
+	{ REFTABLE_AT, 8, 1 },
+	{ REFTABLE_AT, 8, REFTABLE_AT },
+	{ REFTABLE_AT, 8, UINT64_MAX - CLUSTER + 1 },
+};
+
 static void lies_of_the_header_are_refused(void **state)
 {
-	static const struct {
-		size_t at;
-		unsigned int bytes;
-		uint64_t value;
-	} lies[] = {
-		{ 0, 4, 0 },
-		{ 4, 4, 1 },
-		{ 4, 4, 0xffffffff },
-		{ 8, 8, 8 * CLUSTER }, /* the backing file's name */
-		{ 8, 8, UINT64_MAX },
-		{ 20, 4, 8 }, /* cluster_bits */
-		{ 20, 4, 22 },
-		{ 20, 4, 63 },
-		{ 20, 4, 0xffffffff },
-		{ 24, 8, 0 }, /* size */
-		{ 24, 8, 511 },
-		{ 24, 8, DISK_BYTES + 8 * MIB },
-		{ 24, 8, INT64_MAX - 511 },
-		{ 24, 8, UINT64_MAX - 511 },
-		{ 32, 4, 1 }, /* crypt_method */
-		{ 36, 4, 0 }, /* l1_size */
-		{ 36, 4, 0x7fffffff },
-		{ 36, 4, 0xffffffff },
-		{ 40, 8, 0 }, /* l1_table_offset */
-		{ 40, 8, L1_AT + 512 },
-		{ 40, 8, BLOCK_AT },
-		{ 40, 8, REFTABLE_AT },
-		{ 40, 8, 100 * CLUSTER },
-		{ 40, 8, UINT64_MAX - CLUSTER + 1 },
-		{ 48, 8, 0 }, /* refcount_table_offset */
-		{ 48, 8, REFTABLE_AT + 8 },
-		{ 48, 8, UINT64_MAX - CLUSTER + 1 },
-		{ 56, 4, 0 }, /* refcount_table_clusters */
-		{ 56, 4, 100 },
-		{ 56, 4, 0xffffffff },
-		{ 60, 4, 1 }, /* nb_snapshots */
-		{ 60, 4, 65537 },
-		{ 60, 4, 0xffffffff },
-		{ 72, 8, 4 }, /* incompatible_features */
-		{ 72, 8, 8 },
-		{ 72, 8, BIT_ULL(63) },
-		{ 96, 4, 7 }, /* refcount_order */
-		{ 96, 4, 0xffffffff },
-		{ 100, 4, 0 }, /* header_length */
-		{ 100, 4, 96 },
-		{ 100, 4, 111 },
-		{ 100, 4, 0xfffffff8 },
-		{ L1_AT, 8, QCOW2_COPIED }, /* entries */
-		{ L1_AT, 8, DATA_AT | 1 },
-		{ L1_AT, 8, DATA_AT + 512 },
-		{ L1_AT, 8, BIT_ULL(56) },
-		{ L1_AT, 8, BLOCK_AT | QCOW2_COPIED },
-		{ L1_AT, 8, L1_AT | QCOW2_COPIED },
-		{ L1_AT, 8, 100 * CLUSTER | QCOW2_COPIED },
-		{ REFTABLE_AT, 8, 1 },
-		{ REFTABLE_AT, 8, REFTABLE_AT },
-		{ REFTABLE_AT, 8, UINT64_MAX - CLUSTER + 1 },
-	};
 	struct fixture *f = *state;
 
 	write_first_cluster(f);
