@@ -230,7 +230,7 @@ static bool array_is_dirty(const struct qcow2_array *array)
 	return array->dirty_first != array->dirty_end;
 }
 
-static int write_array(struct qcow2 *q, struct qcow2_array *array)
+int qcow2_array_write(struct qcow2 *q, struct qcow2_array *array)
 {
 	uint64_t buf[512];
 	uint32_t i = array->dirty_first;
@@ -270,7 +270,7 @@ static int write_names(struct qcow2 *q)
 	if (array_is_dirty(&q->reftable)) {
 		err = qcow2_sync(q);
 		if (!err)
-			err = write_array(q, &q->reftable);
+			err = qcow2_array_write(q, &q->reftable);
 	}
 	/* This sync is the one that covers the guest's data. */
 	if (!err && !TAILQ_EMPTY(&q->l2_cache.dirty)) {
@@ -281,7 +281,7 @@ static int write_names(struct qcow2 *q)
 	if (!err && array_is_dirty(&q->l1)) {
 		err = qcow2_sync(q);
 		if (!err)
-			err = write_array(q, &q->l1);
+			err = qcow2_array_write(q, &q->l1);
 	}
 	return err;
 }

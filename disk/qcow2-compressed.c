@@ -167,22 +167,25 @@ static void serve(struct qcow2_inflater *inflater)
 	engine_submit(inflater->queue->queue->engine, &inflater->io);
 }
 
-static struct qcow2_inflater *inflater_create(struct qcow2_queue *queue)
+int qcow2_inflater_create(struct qcow2_queue *queue,
+			  struct qcow2_inflater **out)
 {
 	uint32_t cluster_size = qcow2_of_queue(queue)->cluster_size;
 	struct qcow2_inflater *inflater = calloc(1, sizeof(*inflater));
 
 	if (!inflater)
-		return NULL;
+		return -ENOMEM;
 	inflater->queue = queue;
 	STAILQ_INIT(&inflater->requests);
+	/* Untouched, and so no memory, while nothing is compressed. */
 	inflater->data = malloc(cluster_size);
 	inflater->packed = malloc(2 * (size_t)cluster_size);
 	if (!inflater->data || !inflater->packed) {
 		qcow2_inflater_destroy(inflater);
-		return NULL;
+		return -ENOMEM;
 	}
-	return inflater;
+	*out = inflater;
+	return 0;
 }
 
 void qcow2_inflater_destroy(struct qcow2_inflater *inflater)
@@ -198,19 +201,16 @@ void qcow2_inflater_destroy(struct qcow2_inflater *inflater)
 void qcow2_read_compressed(struct qcow2_op *op, uint64_t entry, uint64_t skip,
 			   uint64_t len, struct qcow2_vector vector)
 {
-	struct qcow2_queue *queue = op->queue;
+	struct qcow2_inflater *inflater = op->queue->inflater;
 	struct inflate_request *r = malloc(sizeof(*r));
 
-	if (!queue->inflater)
-		queue->inflater = inflater_create(queue);
-	if (!r || !queue->inflater) {
-		free(r);
+	if (!r) {
 		op->error = -ENOMEM;
 		return;
 	}
 	*r = (struct inflate_request) { op, entry, skip, len, vector, { 0 } };
 	op->pending++;
-	STAILQ_INSERT_TAIL(&queue->inflater->requests, r, link);
-	if (!queue->inflater->busy)
-		serve(queue->inflater);
+	STAILQ_INSERT_TAIL(&inflater->requests, r, link);
+	if (!inflater->busy)
+		serve(inflater);
 }

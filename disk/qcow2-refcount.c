@@ -141,36 +141,45 @@ static int plan_reftable(const struct qcow2 *q, struct new_reftable *new)
 	return 0;
 }
 
-/* In one piece, before anything in the file names it. */
-static int write_reftable(struct qcow2 *q, const struct new_reftable *new,
-			  uint64_t *entries)
+/* The blocks that count themselves and the table, where nothing counted yet. */
+static int make_blocks(struct qcow2 *q, const struct new_reftable *new)
 {
 	uint64_t used = new->blocks + new->clusters;
-	uint64_t table_at = new->blocks * q->cluster_size;
-	uint32_t count =
-		(uint32_t)(new->clusters * q->cluster_size / sizeof(uint64_t));
-	char *buf = calloc(used, q->cluster_size);
-	int err;
 
-	if (!buf)
-		return -ENOMEM;
-	for (uint64_t i = 0; i < used; i++)
-		put_count(q, buf + (i >> q->block_bits) * q->cluster_size,
-			  i & (block_entries(q) - 1), 1);
-	for (uint32_t i = 0; i < count; i++) {
-		uint64_t entry = htobe64(entries[i]);
+	for (uint64_t i = 0; i < new->blocks; i++) {
+		uint64_t count =
+			MIN(used - (i << q->block_bits), block_entries(q));
+		struct qcow2_table *block;
+		int err = qcow2_get_new(q, &q->block_cache,
+					(new->first + i) * q->cluster_size,
+					&block);
 
-		memcpy(buf + table_at + i * sizeof(entry), &entry,
-		       sizeof(entry));
+		if (err)
+			return err;
+		for (uint64_t at = 0; at < count; at++)
+			put_count(q, block->data, at, 1);
+		qcow2_put(block);
 	}
-	err = qcow2_grow(q, (new->first + used) * q->cluster_size);
+	return 0;
+}
+
+/*
+ * Before anything in the file names them: the blocks, which may be old ones
+ * that only the cache has as well, and the table.
+ */
+static int write_reftable(struct qcow2 *q, const struct new_reftable *new,
+			  struct qcow2_array *table)
+{
+	int err = qcow2_grow(q, (new->first + new->blocks + new->clusters) *
+					q->cluster_size);
+
 	if (!err)
-		err = qcow2_pwrite(q, buf, used * q->cluster_size,
-				   new->first * q->cluster_size);
+		err = make_blocks(q, new);
 	if (!err)
-		err = qcow2_sync(q);
-	free(buf);
-	return err;
+		err = qcow2_write_tables(q, &q->block_cache);
+	if (!err)
+		err = qcow2_array_write(q, table);
+	return err ? err : qcow2_sync(q);
 }
 
 /* Offset and size stand in one sector of the header: no crash parts them. */
@@ -224,48 +233,44 @@ static int claim(struct qcow2 *q, uint64_t first, uint64_t count)
 static int grow_reftable(struct qcow2 *q)
 {
 	struct new_reftable new;
-	uint64_t *entries;
-	uint64_t offset;
+	struct qcow2_array table;
 	int err = plan_reftable(q, &new);
 
 	if (err)
 		return err;
-	/* The blocks in the cache are what the blocks in the file become. */
 	err = claim(q, new.first, new.blocks + new.clusters);
 	if (err)
 		return err;
-	entries = calloc(new.clusters, q->cluster_size);
-	if (!entries) {
+	table.count = (uint32_t)(new.clusters << (q->cluster_bits - 3));
+	table.offset = (new.first + new.blocks) * q->cluster_size;
+	table.dirty_first = 0;
+	table.dirty_end = table.count;
+	table.entries = calloc(table.count, sizeof(*table.entries));
+	if (!table.entries) {
 		err = -ENOMEM;
 		goto unclaim;
 	}
-	memcpy(entries, q->reftable.entries,
-	       q->reftable.count * sizeof(*entries));
+	memcpy(table.entries, q->reftable.entries,
+	       q->reftable.count * sizeof(*table.entries));
 	for (uint64_t i = 0; i < new.blocks; i++)
-		entries[q->reftable.count + i] =
+		table.entries[q->reftable.count + i] =
 			(new.first + i) * q->cluster_size;
-	offset = (new.first + new.blocks) * q->cluster_size;
-	/* The table may name blocks that only the cache has. */
-	err = qcow2_write_tables(q, &q->block_cache);
+	err = write_reftable(q, &new, &table);
 	if (!err)
-		err = write_reftable(q, &new, entries);
-	if (!err)
-		err = name_reftable(q, offset, new.clusters);
+		err = name_reftable(q, table.offset, new.clusters);
 	if (err)
-		goto free_entries;
+		goto forget_blocks;
 	free(q->reftable.entries);
-	q->reftable = (struct qcow2_array) {
-		.entries = entries,
-		.count = (uint32_t)(new.clusters * q->cluster_size /
-				    sizeof(*entries)),
-		.offset = offset,
-	};
+	q->reftable = table;
 	unclaim(q, new.old_first, new.old_clusters);
 	qcow2_free_now(q, new.old_first, new.old_clusters);
 	return 0;
 
-free_entries:
-	free(entries);
+forget_blocks:
+	for (uint64_t i = 0; i < new.blocks; i++)
+		qcow2_forget(&q->block_cache,
+			     (new.first + i) * q->cluster_size);
+	free(table.entries);
 unclaim:
 	unclaim(q, new.first, new.blocks + new.clusters);
 	return err;
@@ -282,8 +287,10 @@ static int add_block(struct qcow2 *q, uint64_t index, struct qcow2_table **out)
 	struct qcow2_table *block;
 	int err;
 
-	if (!cluster)
-		return qcow2_corrupt(q, "the header is not counted");
+	if (!cluster) {
+		qcow2_corrupt(q, "the header is not counted");
+		return -EIO;
+	}
 	err = qcow2_grow(q, offset + q->cluster_size);
 	if (!err)
 		err = claim(q, cluster, 1);
@@ -334,10 +341,10 @@ static int take(struct qcow2 *q, struct qcow2_table *block, uint64_t first,
 	while (n < wanted && at + n < block_entries(q) &&
 	       !get_count(q, block->data, at + n)) {
 		if (!(first + n) || qcow2_set_has(&q->metadata, first + n))
-			return qcow2_corrupt(
-				q, "metadata at %#llx has refcount 0",
-				(unsigned long long)((first + n) *
-						     q->cluster_size));
+			return qcow2_corrupt(q,
+					     "metadata at %#llx has refcount 0",
+					     (unsigned long long)(first + n) *
+						     q->cluster_size);
 		n++;
 	}
 	for (uint32_t i = 0; i < n; i++)
@@ -375,7 +382,7 @@ int qcow2_allocate(struct qcow2 *q, uint64_t wanted,
 		   struct qcow2_allocation *out)
 {
 	struct qcow2_table *block;
-	uint64_t first, host, end;
+	uint64_t first = 0, host, end;
 	uint32_t n = 0;
 	int err;
 
@@ -415,10 +422,8 @@ static int decrement(struct qcow2 *q, uint64_t cluster, bool *freed)
 
 	if (!err && !count)
 		err = qcow2_corrupt(
-			q,
-			"cluster at %#llx was in use, with "
-			"refcount 0",
-			(unsigned long long)(cluster * q->cluster_size));
+			q, "the cluster at %#llx was in use with refcount 0",
+			(unsigned long long)cluster * q->cluster_size);
 	if (!err)
 		err = qcow2_set_refcount(q, cluster, count - 1);
 	*freed = !err && count == 1;

@@ -436,15 +436,20 @@ int qcow2_queue_init(struct image_queue *queue)
 	err = init_wake(own);
 	if (err)
 		goto free_own;
-	err = q->backing ? init_backing(own, q->backing) : 0;
+	err = qcow2_inflater_create(own, &own->inflater);
 	if (err)
 		goto release_wake;
+	err = q->backing ? init_backing(own, q->backing) : 0;
+	if (err)
+		goto destroy_inflater;
 	queue->format_data = own;
 	pthread_mutex_lock(&q->lock);
 	LIST_INSERT_HEAD(&q->queues, own, link);
 	pthread_mutex_unlock(&q->lock);
 	return 0;
 
+destroy_inflater:
+	qcow2_inflater_destroy(own->inflater);
 release_wake:
 	loop_del(queue->engine->loop, &own->wake);
 	close(own->wake.fd);

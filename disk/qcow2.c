@@ -407,7 +407,7 @@ static int load_snapshots(struct qcow2 *q, const struct qcow2_header *h)
 {
 	uint64_t offset = h->snapshots_offset;
 	uint64_t bytes = 0;
-	uint64_t len;
+	uint64_t len = 0;
 	int err = 0;
 
 	if (!h->nb_snapshots)

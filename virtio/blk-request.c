@@ -157,8 +157,7 @@ static uint8_t parse_segment(struct blk_request *req, unsigned int index,
 	flags = le32toh(wire.flags);
 	segment->sector = le64toh(wire.sector);
 	segment->count = le32toh(wire.num_sectors);
-	/* With discard=off the host's blocks stay whoever asks. */
-	segment->unmap = flags && req->queue->blk->discard;
+	segment->unmap = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
 	if (flags & ~known) {
 		/* 5.2.6.2: also for unmap of a discard. */
 		*why = "unknown flags";

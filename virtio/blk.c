@@ -190,7 +190,7 @@ static uint64_t blk_features(const struct blk *blk)
 		features |= BIT_ULL(VIRTIO_BLK_F_RO);
 	else
 		features |= BIT_ULL(VIRTIO_BLK_F_WRITE_ZEROES);
-	if (blk->discard)
+	if (blk->image->discard_granularity)
 		features |= BIT_ULL(VIRTIO_BLK_F_DISCARD);
 	if (blk->nr_queues > 1)
 		features |= BIT_ULL(VIRTIO_BLK_F_MQ);
@@ -223,7 +223,7 @@ static void set_config(struct blk *blk, uint16_t queue_size)
 			MAX(image->discard_granularity / BLK_SECTOR, 1U)),
 		.max_write_zeroes_sectors = htole32(BLK_MAX_RANGE),
 		.max_write_zeroes_seg = htole32(BLK_MAX_SEGMENTS),
-		.write_zeroes_may_unmap = blk->discard,
+		.write_zeroes_may_unmap = image->discard_granularity != 0,
 	};
 
 	memcpy(blk->vdev.config, &config, sizeof(config));
@@ -470,8 +470,6 @@ static int blk_create(struct machine *machine, const void *config,
 	err = open_image(options, &blk->image);
 	if (err)
 		goto free_blk;
-	blk->discard = options->discard && !blk->image->read_only &&
-		       blk->image->discard_granularity;
 	set_config(blk, queue_size);
 	virtio_device_init(&blk->vdev, machine, &virtio_blk_type, &blk_ops,
 			   blk_features(blk), blk->nr_queues, queue_size);

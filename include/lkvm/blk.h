@@ -125,7 +125,6 @@ struct blk {
 	struct virtio_device vdev;
 	struct image *image;
 	char serial[VIRTIO_BLK_ID_BYTES + 1];
-	bool discard; /* offered, and zeroes may unmap */
 	_Atomic bool write_through; /* the driver takes writes for stable */
 	unsigned int nr_queues;
 	struct blk_queue queue[];

@@ -353,6 +353,9 @@ int qcow2_array_load(struct qcow2 *q, struct qcow2_array *array,
 		     uint64_t offset, uint32_t count);
 void qcow2_array_set(struct qcow2_array *array, uint32_t index, uint64_t value);
 
+/* What is dirty; the caller sees to the order. */
+int qcow2_array_write(struct qcow2 *q, struct qcow2_array *array);
+
 /* Write what is dirty, unsynced; in order only if the caller sees to it. */
 int qcow2_write_tables(struct qcow2 *q, struct qcow2_cache *cache);
 
@@ -477,7 +480,7 @@ bool qcow2_reads_as_zero(const struct qcow2 *q, uint64_t offset,
 struct qcow2_queue {
 	struct image_queue *queue;
 	struct image_queue backing; /* on the same engine; image NULL: none */
-	struct qcow2_inflater *inflater; /* made when first needed */
+	struct qcow2_inflater *inflater;
 	LIST_ENTRY(qcow2_queue) link; /* qcow2.lock */
 	unsigned int waiting; /* qcow2.lock */
 	struct loop_source wake; /* eventfd: requests of others have ended */
@@ -501,6 +504,8 @@ void qcow2_submit(struct image_queue *queue, struct image_request *request);
  */
 void qcow2_read_compressed(struct qcow2_op *op, uint64_t entry, uint64_t skip,
 			   uint64_t len, struct qcow2_vector vector);
+int qcow2_inflater_create(struct qcow2_queue *queue,
+			  struct qcow2_inflater **out);
 void qcow2_inflater_destroy(struct qcow2_inflater *inflater);
 
 #endif

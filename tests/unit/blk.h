@@ -41,8 +41,8 @@
 
 #define RING(queue) (0x100000 + 0x8000ULL * (queue))
 #define DESC 0
-#define AVAIL 0x2000
-#define USED 0x4000
+#define AVAIL 0x4000
+#define USED 0x5000
 #define HEADER 0x10000
 #define STATUS 0x11000
 #define DATA 0x20000
@@ -67,6 +67,7 @@ struct fixture {
 	struct vring_avail *avail;
 	struct vring_used *used;
 	uint16_t avail_idx[QUEUES];
+	uint16_t size; /* of every queue */
 	int notify_fd[QUEUES];
 	sem_t signalled;
 	_Atomic unsigned int signals, config_signals;
@@ -243,6 +244,7 @@ static inline void run(struct fixture *f, uint64_t features)
 					RING(i) + AVAIL);
 		virtio_device_set_queue(vdev, i, VIRTQ_REG_DEVICE,
 					RING(i) + USED);
+		virtio_device_set_queue(vdev, i, VIRTQ_REG_SIZE, f->size);
 		virtio_device_set_queue(vdev, i, VIRTQ_REG_READY, 1);
 	}
 	use(f, 0);
@@ -266,6 +268,7 @@ static inline int setup(void **state)
 	assert_int_equal(memory_add_ram(&f->machine.memory, 0, RAM), 0);
 	f->ram = guest_map(&f->machine.memory, 0, RAM);
 	use(f, 0);
+	f->size = QUEUE_SIZE;
 	f->transport.attach = fake_attach;
 	f->machine.virtio_transport = &f->transport;
 	for (unsigned int i = 0; i < QUEUES; i++)
@@ -328,7 +331,7 @@ static inline void set_header(struct fixture *f, uint32_t type, uint64_t sector)
 
 static inline void offer(struct fixture *f, uint16_t head)
 {
-	f->avail->ring[f->avail_idx[f->queue] % QUEUE_SIZE] = htole16(head);
+	f->avail->ring[f->avail_idx[f->queue] % f->size] = htole16(head);
 	f->avail_idx[f->queue]++;
 	__atomic_store_n(&f->avail->idx, htole16(f->avail_idx[f->queue]),
 			 __ATOMIC_SEQ_CST);
@@ -351,7 +354,7 @@ static inline uint32_t wait_used(struct fixture *f)
 
 	while (used_idx(f) != end)
 		sem_wait(&f->signalled);
-	return le32toh(f->used->ring[(end - 1) % QUEUE_SIZE].len);
+	return le32toh(f->used->ring[(end - 1) % f->size].len);
 }
 
 static inline void wait_broken(struct fixture *f)

@@ -131,16 +131,19 @@ static UNUSED int disk_do(struct disk *disk, enum image_op op, uint64_t offset,
 
 /* ---- files and tools ----------------------------------------------------- */
 
+static char *make_folder_in(const char *parent)
+{
+	char *folder = NULL;
+
+	assert_true(asprintf(&folder, "%s/lkvm-qcow2-XXXXXX", parent) > 0);
+	assert_non_null(mkdtemp(folder));
+	return folder;
+}
+
 /* In memory where possible: these tests sync all the time. */
 static UNUSED char *make_folder(void)
 {
-	char *folder = strdup(access("/dev/shm", W_OK) ?
-				      "/tmp/lkvm-qcow2-XXXXXX" :
-				      "/dev/shm/lkvm-qcow2-XXXXXX");
-
-	assert_non_null(folder);
-	assert_non_null(mkdtemp(folder));
-	return folder;
+	return make_folder_in(access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
 }
 
 static PRINTF_LIKE(1, 2) UNUSED int run(const char *fmt, ...)

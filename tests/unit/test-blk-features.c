@@ -167,6 +167,21 @@ static void segments_are_counted(void **state)
 	assert_sector_is(f, BLK_MAX_SEGMENTS, BLK_MAX_SEGMENTS);
 }
 
+static void long_segments_are_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	/* A disk in which they would have their place. */
+	assert_int_equal(ftruncate(f->fd, 2ULL * BLK_MAX_RANGE * 512), 0);
+	assert_int_equal(virtio_blk_resize(f->device), 0);
+	set_segment(f, 0, 0, BLK_MAX_RANGE + 1, 0);
+	assert_int_equal(ranges(f, VIRTIO_BLK_T_DISCARD, 1),
+			 VIRTIO_BLK_S_IOERR);
+	assert_disk_is_untouched(f);
+	set_segment(f, 0, 0, BLK_MAX_RANGE, 0);
+	assert_int_equal(ranges(f, VIRTIO_BLK_T_DISCARD, 1), VIRTIO_BLK_S_OK);
+}
+
 static void limits_of_segments_are_announced(void **state)
 {
 	struct fixture *f = *state;
@@ -407,20 +422,32 @@ static void longest_queue_is_served(void **state)
 	assert_int_equal(virtio_device_get_queue(f->vdev, 0,
 						 VIRTQ_REG_MAX_SIZE),
 			 VIRTQ_MAX_SIZE);
-	/* The driver may use less of it. */
-	virtio_device_set_queue(f->vdev, 0, VIRTQ_REG_SIZE, QUEUE_SIZE);
+	f->size = VIRTQ_MAX_SIZE;
 	run(f, FEATURES);
 	set_header(f, VIRTIO_BLK_T_FLUSH, 0);
-	for (unsigned int round = 0; round < 20; round++) {
-		for (unsigned int i = 0; i < QUEUE_SIZE / 2; i++) {
-			set(f, 2 * i, HEADER, 16, NEXT, 2 * i + 1);
-			set(f, 2 * i + 1, STATUS, 1, WRITE, 0);
-			offer(f, (uint16_t)(2 * i));
-		}
-		kick(f);
-		wait_used(f);
+	for (unsigned int i = 0; i < VIRTQ_MAX_SIZE / 2; i++) {
+		set(f, 2 * i, HEADER, 16, NEXT, 2 * i + 1);
+		set(f, 2 * i + 1, STATUS, 1, WRITE, 0);
+		offer(f, (uint16_t)(2 * i));
 	}
-	assert_int_equal(counter(f, "flushes"), 20 * QUEUE_SIZE / 2);
+	kick(f);
+	wait_used(f);
+	assert_int_equal(counter(f, "flushes"), VIRTQ_MAX_SIZE / 2);
+}
+
+/* The driver may set up less than it is offered. */
+static void shorter_queue_is_served(void **state)
+{
+	struct fixture *f = *state;
+
+	create(f, false);
+	f->size = 4;
+	run(f, FEATURES);
+	for (unsigned int i = 0; i < 20; i++) {
+		request(f, VIRTIO_BLK_T_IN, i, 512, true);
+		assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
+		assert_memory_is(f->ram + DATA, (uint8_t)i, 512);
+	}
 }
 
 static void small_queues_get_short_chains(void **state)
@@ -657,6 +684,7 @@ int main(void)
 		FULL_TEST(write_zeroes_keeps_blocks_unless_told),
 		FULL_TEST(bad_segments_are_refused_whole),
 		FULL_TEST(segments_are_counted),
+		FULL_TEST(long_segments_are_refused),
 		FULL_TEST(limits_of_segments_are_announced),
 		IDLE_TEST(discard_off_keeps_every_block),
 		IDLE_TEST(read_only_disk_keeps_its_ranges),
@@ -669,6 +697,7 @@ int main(void)
 		IDLE_TEST(queues_work_at_the_same_time),
 		IDLE_TEST(all_queues_quiesce),
 		IDLE_TEST(longest_queue_is_served),
+		IDLE_TEST(shorter_queue_is_served),
 		IDLE_TEST(small_queues_get_short_chains),
 		BLK_TEST(full_host_disk_is_an_io_error),
 		BLK_TEST(growing_is_told_to_the_guest),

@@ -120,66 +120,67 @@ static void write_first_cluster(struct fixture *f)
 
 /* ---- lies ---------------------------------------------------------------- */
 
+static const struct {
+	size_t at;
+	unsigned int bytes;
+	uint64_t value;
+} lies[] = {
+	{ 0, 4, 0 },
+	{ 4, 4, 1 },
+	{ 4, 4, 0xffffffff },
+	{ 8, 8, 8 * CLUSTER }, /* the backing file's name */
+	{ 8, 8, UINT64_MAX },
+	{ 20, 4, 8 }, /* cluster_bits */
+	{ 20, 4, 22 },
+	{ 20, 4, 63 },
+	{ 20, 4, 0xffffffff },
+	{ 24, 8, 0 }, /* size */
+	{ 24, 8, 511 },
+	{ 24, 8, DISK_BYTES + 8 * MIB },
+	{ 24, 8, INT64_MAX - 511 },
+	{ 24, 8, UINT64_MAX - 511 },
+	{ 32, 4, 1 }, /* crypt_method */
+	{ 36, 4, 0 }, /* l1_size */
+	{ 36, 4, 0x7fffffff },
+	{ 36, 4, 0xffffffff },
+	{ 40, 8, 0 }, /* l1_table_offset */
+	{ 40, 8, L1_AT + 512 },
+	{ 40, 8, BLOCK_AT },
+	{ 40, 8, REFTABLE_AT },
+	{ 40, 8, 100 * CLUSTER },
+	{ 40, 8, UINT64_MAX - CLUSTER + 1 },
+	{ 48, 8, 0 }, /* refcount_table_offset */
+	{ 48, 8, REFTABLE_AT + 8 },
+	{ 48, 8, UINT64_MAX - CLUSTER + 1 },
+	{ 56, 4, 0 }, /* refcount_table_clusters */
+	{ 56, 4, 100 },
+	{ 56, 4, 0xffffffff },
+	{ 60, 4, 1 }, /* nb_snapshots */
+	{ 60, 4, 65537 },
+	{ 60, 4, 0xffffffff },
+	{ 72, 8, 4 }, /* incompatible_features */
+	{ 72, 8, 8 },
+	{ 72, 8, BIT_ULL(63) },
+	{ 96, 4, 7 }, /* refcount_order */
+	{ 96, 4, 0xffffffff },
+	{ 100, 4, 0 }, /* header_length */
+	{ 100, 4, 96 },
+	{ 100, 4, 111 },
+	{ 100, 4, 0xfffffff8 },
+	{ L1_AT, 8, QCOW2_COPIED }, /* entries */
+	{ L1_AT, 8, DATA_AT | 1 },
+	{ L1_AT, 8, DATA_AT + 512 },
+	{ L1_AT, 8, BIT_ULL(56) },
+	{ L1_AT, 8, BLOCK_AT | QCOW2_COPIED },
+	{ L1_AT, 8, L1_AT | QCOW2_COPIED },
+	{ L1_AT, 8, 100 * CLUSTER | QCOW2_COPIED },
+	{ REFTABLE_AT, 8, 1 },
+	{ REFTABLE_AT, 8, REFTABLE_AT },
+	{ REFTABLE_AT, 8, UINT64_MAX - CLUSTER + 1 },
+};
+
 static void lies_of_the_header_are_refused(void **state)
 {
-	static const struct {
-		size_t at;
-		unsigned int bytes;
-		uint64_t value;
-	} lies[] = {
-		{ 0, 4, 0 },
-		{ 4, 4, 1 },
-		{ 4, 4, 0xffffffff },
-		{ 8, 8, 8 * CLUSTER }, /* the backing file's name */
-		{ 8, 8, UINT64_MAX },
-		{ 20, 4, 8 }, /* cluster_bits */
-		{ 20, 4, 22 },
-		{ 20, 4, 63 },
-		{ 20, 4, 0xffffffff },
-		{ 24, 8, 0 }, /* size */
-		{ 24, 8, 511 },
-		{ 24, 8, DISK_BYTES + 8 * MIB },
-		{ 24, 8, INT64_MAX - 511 },
-		{ 24, 8, UINT64_MAX - 511 },
-		{ 32, 4, 1 }, /* crypt_method */
-		{ 36, 4, 0 }, /* l1_size */
-		{ 36, 4, 0x7fffffff },
-		{ 36, 4, 0xffffffff },
-		{ 40, 8, 0 }, /* l1_table_offset */
-		{ 40, 8, L1_AT + 512 },
-		{ 40, 8, BLOCK_AT },
-		{ 40, 8, REFTABLE_AT },
-		{ 40, 8, 100 * CLUSTER },
-		{ 40, 8, UINT64_MAX - CLUSTER + 1 },
-		{ 48, 8, 0 }, /* refcount_table_offset */
-		{ 48, 8, REFTABLE_AT + 8 },
-		{ 48, 8, UINT64_MAX - CLUSTER + 1 },
-		{ 56, 4, 0 }, /* refcount_table_clusters */
-		{ 56, 4, 100 },
-		{ 56, 4, 0xffffffff },
-		{ 60, 4, 1 }, /* nb_snapshots */
-		{ 60, 4, 65537 },
-		{ 60, 4, 0xffffffff },
-		{ 72, 8, 4 }, /* incompatible_features */
-		{ 72, 8, 8 },
-		{ 72, 8, BIT_ULL(63) },
-		{ 96, 4, 7 }, /* refcount_order */
-		{ 96, 4, 0xffffffff },
-		{ 100, 4, 0 }, /* header_length */
-		{ 100, 4, 96 },
-		{ 100, 4, 111 },
-		{ 100, 4, 0xfffffff8 },
-		{ L1_AT, 8, QCOW2_COPIED }, /* entries */
-		{ L1_AT, 8, DATA_AT | 1 },
-		{ L1_AT, 8, DATA_AT + 512 },
-		{ L1_AT, 8, BIT_ULL(56) },
-		{ L1_AT, 8, BLOCK_AT | QCOW2_COPIED },
-		{ L1_AT, 8, L1_AT | QCOW2_COPIED },
-		{ L1_AT, 8, 100 * CLUSTER | QCOW2_COPIED },
-		{ REFTABLE_AT, 8, 1 },
-		{ REFTABLE_AT, 8, REFTABLE_AT },
-		{ REFTABLE_AT, 8, UINT64_MAX - CLUSTER + 1 },
-	};
 	struct fixture *f = *state;
 
 	write_first_cluster(f);
@@ -282,6 +283,31 @@ static void lies_of_refcounts_are_io_errors(void **state)
 	assert_entry_is_refused(f, 0, false);
 	put64(f, BLOCK_AT, 0x0001000100010001);
 	check_image(f->path, false);
+}
+
+/* The dirty bit: refcounts and COPIED bits say nothing, the tables all. */
+static void unclean_image_is_repaired(void **state)
+{
+	struct fixture *f = *state;
+	struct disk disk;
+
+	write_first_cluster(f);
+	put64(f, BLOCK_AT + 8, 0);
+	put64(f, L2_AT, DATA_AT);
+	put64(f, L1_AT, L2_AT);
+	put64(f, 72, QCOW2_INCOMPAT_DIRTY);
+	disk_open(&disk, f->path, true, ENGINE_SYNC);
+	assert_int_equal(disk_do(&disk, IMAGE_READ, 0, f->data, CLUSTER), 0);
+	assert_memory_equal(f->data, f->want, CLUSTER);
+	disk_close(&disk);
+	assert_int_equal(get64(f, 72), QCOW2_INCOMPAT_DIRTY);
+	disk_open(&disk, f->path, false, ENGINE_SYNC);
+	disk_close(&disk);
+	assert_int_equal(get64(f, 72), 0);
+	assert_int_equal(get64(f, L2_AT), DATA_AT | QCOW2_COPIED);
+	assert_int_equal(get64(f, L1_AT), L2_AT | QCOW2_COPIED);
+	check_image(f->path, false);
+	compare_image(f->path, f->want, DISK_BYTES);
 }
 
 /* ---- a host that fails --------------------------------------------------- */
@@ -549,6 +575,7 @@ int main(void)
 		QCOW2_TEST(lies_of_l2_tables_are_io_errors),
 		QCOW2_TEST(broken_compressed_data_is_an_io_error),
 		QCOW2_TEST(lies_of_refcounts_are_io_errors),
+		QCOW2_TEST(unclean_image_is_repaired),
 		QCOW2_TEST(full_host_is_an_error_to_the_guest_alone),
 		QCOW2_TEST(failed_sync_ends_all_writing),
 		QCOW2_TEST(discard_gives_space_back),
