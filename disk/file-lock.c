@@ -14,10 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <lkvm/file.h>
 #include <lkvm/util.h>
+
+/*
+ * The kernel keeps an open file for some milliseconds after the death of a
+ * process that used io_uring on it, and its locks with it.
+ */
+#define LOCK_RETRIES 20
+#define LOCK_RETRY_NS 10000000L
 
 #define DOES_BYTE 100
 #define DENIES_BYTE 200
@@ -164,14 +172,12 @@ static void find_holder(int fd, char who[IMAGE_LOCK_WHO])
 	closedir(proc);
 }
 
-int image_file_lock(int fd, bool writable, char who[IMAGE_LOCK_WHO])
+/* One attempt; after -EBUSY nothing is held. */
+static int attempt(int fd, unsigned int does, unsigned int denies)
 {
-	unsigned int does = BIT(PERM_READ);
-	unsigned int denies = BIT(PERM_WRITE) | BIT(PERM_RESIZE);
+	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 	int err;
 
-	if (writable)
-		does |= BIT(PERM_WRITE) | BIT(PERM_RESIZE);
 	/* First take, then look: of two at once, at least one sees the other. */
 	err = take(fd, does, DOES_BYTE);
 	if (!err)
@@ -183,6 +189,25 @@ int image_file_lock(int fd, bool writable, char who[IMAGE_LOCK_WHO])
 	/* A write lock there is nothing that QEMU or we take. */
 	if (err == -EAGAIN || err == -EACCES)
 		err = -EBUSY;
+	if (err == -EBUSY)
+		fcntl(fd, F_OFD_SETLK, &all);
+	return err;
+}
+
+int image_file_lock(int fd, bool writable, char who[IMAGE_LOCK_WHO])
+{
+	const struct timespec pause = { .tv_nsec = LOCK_RETRY_NS };
+	unsigned int does = BIT(PERM_READ);
+	unsigned int denies = BIT(PERM_WRITE) | BIT(PERM_RESIZE);
+	int err;
+
+	if (writable)
+		does |= BIT(PERM_WRITE) | BIT(PERM_RESIZE);
+	err = attempt(fd, does, denies);
+	for (int i = 0; i < LOCK_RETRIES && err == -EBUSY; i++) {
+		nanosleep(&pause, NULL);
+		err = attempt(fd, does, denies);
+	}
 	if (err == -EBUSY)
 		find_holder(fd, who);
 	return err;
