@@ -63,11 +63,11 @@ static int open_fd(const struct image_file_options *options)
 		return fd;
 	if (options->direct && err == EINVAL)
 		fix = " (no direct I/O there: leave out \",direct\")";
-	else if (!options->read_only && !access(options->path, R_OK))
-		fix = " (add \",ro\" to use it read-only)";
-	log_err("disk", "cannot open %s %s%s: %s%s", options->what,
-		options->path, options->read_only ? "" : " for writing",
-		strerror(err), fix);
+	else if (!options->read_only && (err == EACCES || err == EROFS) &&
+		 !access(options->path, R_OK))
+		fix = " (not writable: add \",ro\" to use it read-only)";
+	log_err("disk", "cannot open %s %s: %s%s", options->what,
+		options->path, strerror(err), fix);
 	return -err;
 }
 

@@ -10,9 +10,15 @@ make_here() {
 	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC make -s -C "$top" "$@"
 }
 
-# Lines "LETTER NAME" of the options in the manual's list.
-options_of_manual() {
+# The manual's list of options, without the keys of one of them.
+list_of_manual() {
 	sed -n '/^\.SH OPTIONS OF RUN/,/^\.SH TERMINAL/p' "$top/docs/lkvm.1" |
+		sed '/^\.RS/,/^\.RE/d'
+}
+
+# Lines "LETTER NAME" of the options in it.
+options_of_manual() {
+	list_of_manual |
 		grep -A1 '^\.TP' | grep '^\.B' | sed 's/\\f[A-Z].*//; s/\\//g' |
 		sed -E 's/^\.BR? (-[a-z])?[", ]*--([a-z-]+).*/\1 \2/' | sort
 }
@@ -31,11 +37,19 @@ options_of_help() {
 	# "--on-reset exit|reset|fail" of both, without roff and blanks.
 	diff <("$LKVM" help run | sed -nE \
 			's/^.* --([a-z-]+ [^ ]+)(  .*|$)/\1/p' | sort) \
-		<(sed -n '/^\.SH OPTIONS OF RUN/,/^\.SH TERMINAL/p' \
-			"$top/docs/lkvm.1" | grep -A1 '^\.TP' | grep '^\.B' |
+		<(list_of_manual | grep -A1 '^\.TP' | grep '^\.B' |
 			sed 's/\\f[A-Z]//g; s/[\\"]//g; s/ *| */|/g' |
 			sed -nE 's/^.*--([a-z-]+) +([^ ].*)/\1 \2/p' |
 			sed -E 's/ +([],[])/\1/g; s/([],[]) +/\1/g' | sort)
+}
+
+@test "the manual and help have the same keys of --disk" {
+	diff <("$LKVM" help run | sed '1,/^Keys of --disk/d' |
+			sed -nE 's/^  ([a-z-]+).*/\1/p' |
+			grep -vx direct | sort) \
+		<(sed -n '/^\.RS/,/^\.RE/p' "$top/docs/lkvm.1" |
+			sed -n '/^\.TP/{n;p}' |
+			sed -E 's/^\.B[RI]? ([a-z\-]+).*/\1/; s/\\//g' | sort)
 }
 
 @test "the manual names each command, and no other" {

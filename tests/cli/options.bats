@@ -21,7 +21,7 @@ load helpers
 @test "options that lack their value are refused" {
 	refuses "-k (--kernel) needs a value: FILE" run -k
 	refuses "--kernel needs a value: FILE" run --kernel
-	refuses "-d (--disk) needs a value: FILE[,ro][,direct]" run -d
+	refuses "-d (--disk) needs a value: FILE[,KEY=VALUE...]" run -d
 	refuses "--initrd needs a value: FILE" run --initrd
 	refuses "-p (--params) needs a value: STRING" run -p
 	refuses "--mem needs a value: SIZE" run --mem
@@ -136,13 +136,13 @@ load helpers
 
 @test "--disk's keys are checked" {
 	truncate -s 1M disk
-	refuses "--disk: unknown key 'rw' (it has: ro, direct)" \
+	refuses "--disk: unknown key 'rw' (it has: ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, discard, iops, bw, locking, backing-ok)" \
 		run -k kernel -d disk,rw
-	refuses "--disk: unknown key '' (it has: ro, direct)" \
+	refuses "--disk: unknown key '' (it has: ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, discard, iops, bw, locking, backing-ok)" \
 		run -k kernel -d disk,
-	refuses "--disk: unknown key '' (it has: ro, direct)" \
+	refuses "--disk: unknown key '' (it has: ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, discard, iops, bw, locking, backing-ok)" \
 		run -k kernel -d disk,ro,
-	refuses "--disk: unknown key 'size' (it has: ro, direct)" \
+	refuses "--disk: unknown key 'size' (it has: ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, discard, iops, bw, locking, backing-ok)" \
 		run -k kernel -d disk,ro,size=1
 	refuses "--disk: ro: bad value 'maybe': use on or off" \
 		run -k kernel -d disk,ro=maybe

@@ -272,7 +272,7 @@ static void run_fuzz(struct fuzz *fuzz,
 		     bool (*next)(struct guest *g, struct agent_op *op))
 {
 	char disk[] = "/tmp/lkvm-test-XXXXXX";
-	struct virtio_blk_options blk = { .path = disk };
+	struct virtio_blk_options blk = virtio_blk_defaults;
 	const struct device_request device = { &virtio_blk_type, &blk };
 	struct capture out, err;
 	int fd = mkstemp(disk);
@@ -280,6 +280,7 @@ static void run_fuzz(struct fuzz *fuzz,
 	int status;
 
 	assert_true(fd >= 0);
+	blk.path = disk;
 	assert_int_equal(ftruncate(fd, DISK_BYTES), 0);
 	close(fd);
 	guest_init(&g, "agent64");

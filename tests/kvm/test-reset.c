@@ -144,13 +144,14 @@ static void a_hundred_resets_leave_nothing_behind(void **state)
 {
 	struct reset_test test = { .round = 0 };
 	char disk[] = "/tmp/lkvm-test-XXXXXX";
-	struct virtio_blk_options blk = { .path = disk };
+	struct virtio_blk_options blk = virtio_blk_defaults;
 	const struct device_request device = { &virtio_blk_type, &blk };
 	int fd = mkstemp(disk);
 	struct guest g;
 
 	(void)state;
 	assert_true(fd >= 0);
+	blk.path = disk;
 	assert_int_equal(ftruncate(fd, MIB), 0);
 	close(fd);
 	guest_init(&g, "reset");
