@@ -20,7 +20,7 @@ tools() {
 	args=("$@")
 }
 
-letters=bcdefghijklmnopqrstuvwxyz
+spare_letters=bcdefghijklmnopqrstuvwxyz
 
 # flat FILE FORMAT: the hash of what a guest sees in it.
 flat() {
@@ -75,8 +75,8 @@ test_fio() {
 		done
 	done
 	for i in "${!names[@]}"; do
-		script+=" --name=$i --filename=/dev/vd${letters:i:1}"
-		sums+="echo $i=\$(sha /dev/vd${letters:i:1})
+		script+=" --name=$i --filename=/dev/vd${spare_letters:i:1}"
+		sums+="echo $i=\$(sha /dev/vd${spare_letters:i:1})
 		"
 	done
 	tools "$script >/log 2>&1 && echo verified || cat /log
@@ -122,9 +122,9 @@ test_qcow2() {
 	same "what was there" "$(value old | sort -u)" "$(sha base.raw)"
 	i=0
 	for disk in disk0 disk2 disk3 disk4 disk5; do
-		says "^verified vd${letters:i:1}"
+		says "^verified vd${spare_letters:i:1}"
 		no_corruption $disk
-		same $disk "$(flat $disk qcow2)" "$(value "vd${letters:i:1}")"
+		same $disk "$(flat $disk qcow2)" "$(value "vd${spare_letters:i:1}")"
 		i=$((i + 1))
 	done
 	qemu-img snapshot -a before disk5
