@@ -66,8 +66,8 @@ static int open_fd(const struct image_file_options *options)
 	else if (!options->read_only && (err == EACCES || err == EROFS) &&
 		 !access(options->path, R_OK))
 		fix = " (not writable: add \",ro\" to use it read-only)";
-	log_err("disk", "cannot open %s %s: %s%s", options->what,
-		options->path, strerror(err), fix);
+	log_err("disk", "cannot open %s %s: %s%s", options->what, options->path,
+		strerror(err), fix);
 	return -err;
 }
 
