@@ -179,17 +179,6 @@ launch() {
 	mv "$scratch/$1.done" "$scratch/$1.status"
 }
 
-# When the first virtual machine comes and the last one goes, KVM patches its
-# own code, at which the software host's CPUs stumble now and then: they run
-# what is half patched. A machine that is there all the time, and never runs,
-# leaves nothing to patch.
-hold_kvm() {
-	[ "$(uname -n)" = kvm-host ] || return 0
-	qemu-system-x86_64 -M microvm -accel kvm -m 16 -S -nodefaults \
-		-no-user-config -display none </dev/null >/dev/null 2>&1 &
-	holder=$!
-}
-
 # run_tests [PATTERN...]: those whose promise has one of the patterns in it.
 run_tests() {
 	local i pattern chosen=() running=0 next=0
@@ -203,8 +192,7 @@ run_tests() {
 		exit 1
 	}
 	scratch=$(mktemp -d /dev/shm/lkvm-test.XXXXXX)
-	holder=''
-	trap 'rm -rf "$scratch"; [ -z "$holder" ] || kill $holder' EXIT
+	trap 'rm -rf "$scratch"' EXIT
 	trap 'exit 130' INT TERM
 	for i in "${!promises[@]}"; do
 		for pattern in "${@:-}"; do
@@ -215,7 +203,6 @@ run_tests() {
 		done
 	done
 	echo "1..${#chosen[@]}"
-	hold_kvm
 	for i in "${chosen[@]}"; do
 		[ $running -lt "$jobs" ] || { wait -n && running=$((running - 1)); }
 		launch "$i" &
