@@ -13,9 +13,11 @@
  * the ring anyway, and watched edge-triggered, so that nobody need read it.
  */
 #include <errno.h>
+#include <linux/magic.h>
 #include <liburing.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <lkvm/engine.h>
@@ -27,12 +29,22 @@ struct uring {
 	int event_fd;
 	bool cached; /* files are not O_DIRECT */
 	bool nowait; /* and their file system takes RWF_NOWAIT */
+	bool in_memory; /* or has no disk to wait for */
 	bool disabled; /* until the thread that uses it has come */
 	bool refused; /* the kernel takes no more: system calls do */
 	/* In the ring and not handed over, in that order. */
 	struct engine_io *pending, **pending_tail;
 	unsigned int with_kernel;
 };
+
+/* tmpfs of older kernels: nothing to wait for, and no RWF_NOWAIT. */
+static bool is_in_memory(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) &&
+	       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
 
 /* Make the call if that is a matter of the page cache alone. */
 static bool try_now(struct uring *uring, struct engine_io *io)
@@ -41,7 +53,9 @@ static bool try_now(struct uring *uring, struct engine_io *io)
 	bool now = uring->refused;
 	ssize_t n = 0;
 
-	if (uring->cached && call->kind == ENGINE_CALL_WRITEV)
+	if (uring->cached &&
+	    (call->kind == ENGINE_CALL_WRITEV ||
+	     (uring->in_memory && call->kind == ENGINE_CALL_READV)))
 		now = true;
 	if (now) {
 		n = engine_call_now(io);
@@ -50,8 +64,10 @@ static bool try_now(struct uring *uring, struct engine_io *io)
 			    (off_t)call->offset, RWF_NOWAIT);
 		if (n < 0)
 			n = -errno;
-		if (n == -EOPNOTSUPP)
+		if (n == -EOPNOTSUPP) {
 			uring->nowait = false;
+			uring->in_memory = is_in_memory(io->fd);
+		}
 		now = n != -EAGAIN && n != -EOPNOTSUPP;
 	}
 	if (now)
