@@ -74,11 +74,11 @@ load helpers
 @test "too few file descriptors is one line" {
 	need_kvm
 	make_kernel kernel
-	truncate -s 1M disk
+	truncate -s 1M disk other
 	for limit in 6 8 10 12 14 18; do
 		as=(prlimit --nofile="$limit:$limit")
 		refuses "*: Too many open files" \
-			run -k kernel -m 16 -d disk -d disk
+			run -k kernel -m 16 -d disk -d other
 	done
 }
 
