@@ -321,13 +321,11 @@ static void bounce_step(struct raw_queue *rq)
 
 static void bounce(struct raw_queue *rq, struct image_request *request)
 {
-	bool idle = !rq->bouncing;
-
 	request->position = 0;
 	request->next = NULL;
 	*rq->bouncing_tail = request;
 	rq->bouncing_tail = &request->next;
-	if (idle)
+	if (rq->bouncing == request)
 		bounce_step(rq);
 }
 
