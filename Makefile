@@ -196,13 +196,15 @@ layer-check:
 
 # Static analysis: any finding is an error. gcc 12 loses objects of which only
 # a pointer to a member is kept (container_of), and calls them leaks;
-# LeakSanitizer watches those. clang-tidy counts on stderr what it leaves out.
+# LeakSanitizer watches those. cppcheck does not see through the loops of
+# <sys/queue.h>, which qcow2 uses. clang-tidy counts on stderr what it leaves out.
 ANALYZE_SRC := $(SRC:%=analyze/%)
 ANALYZE_FLAGS := $(filter-out -MMD -MP -fstack-protector% -D_FORTIFY%, \
 	$(BASE_CFLAGS))
 analyze: $(ANALYZE_SRC)
 	$(call say,ANALYZE,cppcheck)cppcheck --quiet --error-exitcode=1 \
 		--std=c11 --enable=warning,performance,portability \
+		'--suppress=uninitvar:disk/qcow2-*.c' \
 		-D_GNU_SOURCE -Iinclude $(SRC)
 
 $(ANALYZE_SRC): analyze/%: | analyze-deps
