@@ -58,8 +58,8 @@ static int add_params(void *target, const struct option_desc *desc,
 	return 0;
 }
 
-static int add_device(struct run_options *options,
-		      const struct device_type *type, void *config)
+static int add_request(struct run_options *options,
+		       const struct device_type *type, void *config)
 {
 	struct device_request *grown = reallocarray(options->devices,
 						    options->nr_devices + 1,
@@ -75,39 +75,30 @@ static int add_device(struct run_options *options,
 	return 0;
 }
 
-/* A disk's config and the copy of the option text that it points into. */
-struct disk_request {
-	struct virtio_blk_options config; /* first: what the device sees */
-	char text[];
-};
-
-/* -d FILE[,key[=value]...]: the path is what stands before the first comma. */
-static int add_disk(void *target, const struct option_desc *desc,
-		    const char *value)
+/* An option that asks for a device: desc->arg is the type. */
+static int add_device(void *target, const struct option_desc *desc,
+		      const char *value)
 {
-	size_t len = strlen(value) + 1;
-	struct disk_request *disk = calloc(1, sizeof(*disk) + len);
-	char *keys;
+	const struct device_type *type = desc->arg;
+	size_t len = value ? strlen(value) + 1 : 0;
+	/* with a copy of the text behind it, which the config points into */
+	char *config = malloc(type->config_size + len);
+	char what[32];
 	int err = 0;
 
-	(void)desc;
-	if (!disk)
+	if (!config)
 		return -ENOMEM;
-	memcpy(disk->text, value, len);
-	disk->config = virtio_blk_defaults;
-	keys = options_cut(disk->text);
-	disk->config.path = disk->text;
-	if (!*disk->text) {
-		log_err("run", "--disk: '%s' names no file", value);
-		err = -EINVAL;
+	memcpy(config, type->defaults, type->config_size);
+	snprintf(what, sizeof(what), "--%s", desc->name);
+	if (value) {
+		memcpy(config + type->config_size, value, len);
+		err = options_parse_list(type->options, type->positional, what,
+					 config + type->config_size, config);
 	}
-	if (!err && keys)
-		err = options_parse_list(virtio_blk_keys, "--disk",
-					 keys, &disk->config);
 	if (!err)
-		err = add_device(target, &virtio_blk_type, disk);
+		err = add_request(target, type, config);
 	if (err)
-		free(disk);
+		free(config);
 	return err;
 }
 
@@ -124,7 +115,8 @@ const struct option_desc run_options[] = {
 	  .call = add_params },
 	{ OPTION_CALL, 'd', "disk", "FILE[,KEY=VALUE...]",
 	  "disk image or block device (may repeat); keys below",
-	  .call = add_disk, .keys = virtio_blk_keys },
+	  .call = add_device, .keys = virtio_blk_keys,
+	  .arg = &virtio_blk_type },
 	{ OPTION_SIZE, 'm', "mem", "SIZE",
 	  "guest RAM in MiB, or with suffix B K M G T P",
 	  .offset = FIELD(ram_bytes), .min = ARCH_MIN_RAM, .unit = MIB },

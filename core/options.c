@@ -93,7 +93,7 @@ static int set_flag(const struct option_label *label, bool *field,
 	return 0;
 }
 
-/* @value is NULL when there is none; only a flag may do without. */
+/* @value is NULL when there is none; few kinds may do without. */
 static int set_option(const struct option_desc *desc,
 		      const struct option_label *label, void *target,
 		      const char *value)
@@ -102,7 +102,7 @@ static int set_option(const struct option_desc *desc,
 
 	if (desc->kind == OPTION_FLAG)
 		return set_flag(label, field, value);
-	if (!value) {
+	if (!value && !desc->optional) {
 		log_err("options", "%s needs a value: %s", label->text,
 			desc->metavar);
 		return -EINVAL;
@@ -181,7 +181,8 @@ static int unknown_option(const struct parse *p, const char *arg)
 static int take_value(struct parse *p, const struct option_desc *desc,
 		      const struct option_label *label, const char *attached)
 {
-	if (!attached && desc->kind != OPTION_FLAG && p->at + 1 < p->argc)
+	if (!attached && desc->kind != OPTION_FLAG && !desc->optional &&
+	    p->at + 1 < p->argc)
 		attached = p->argv[++p->at];
 	return set_option(desc, label, p->target, attached);
 }
@@ -284,23 +285,38 @@ static int unknown_key(const struct option_desc *table, const char *what,
 	return -EINVAL;
 }
 
-int options_parse_list(const struct option_desc *table, const char *what,
+static const struct option_desc *find_key(const struct option_desc *table,
+					  const char *key)
+{
+	for (; table->kind != OPTION_END; table++)
+		if (!strcmp(table->name, key))
+			return table;
+	return NULL;
+}
+
+int options_parse_list(const struct option_desc *table,
+		       const char *const *positional, const char *what,
 		       char *list, void *target)
 {
 	for (char *item = list, *next; item; item = next) {
-		const struct option_desc *desc;
+		const struct option_desc *desc = NULL;
+		bool whole = positional && item == list;
 		struct option_label label;
-		char *value;
+		char *value = NULL;
 		int err;
 
 		next = options_cut(item);
-		value = strchr(item, '=');
-		if (value)
-			*value++ = '\0';
-		for (desc = table; desc->kind != OPTION_END; desc++)
-			if (!strcmp(desc->name, item))
-				break;
-		if (desc->kind == OPTION_END)
+		if (!whole) {
+			value = strchr(item, '=');
+			if (value)
+				*value++ = '\0';
+			desc = find_key(table, item);
+		}
+		if (!desc && !value && positional && *positional) {
+			desc = find_key(table, *positional++);
+			value = item;
+		}
+		if (!desc)
 			return unknown_key(table, what, item);
 		snprintf(label.text, sizeof(label.text), "%s: %s", what,
 			 desc->name);
@@ -326,8 +342,8 @@ static void print_option(const struct option_desc *desc)
 
 	snprintf(left, sizeof(left), "  %c%c%s --%s%s%s",
 		 desc->letter ? '-' : ' ', desc->letter ? desc->letter : ' ',
-		 desc->letter ? "," : " ", desc->name,
-		 desc->metavar ? " " : "", desc->metavar ? desc->metavar : "");
+		 desc->letter ? "," : " ", desc->name, desc->metavar ? " " : "",
+		 desc->metavar ? desc->metavar : "");
 	print_line(left, desc->help);
 }
 

@@ -57,7 +57,7 @@ static void fail(struct blk_request *req, uint8_t status, const char *why)
 			 vdev->device.name, req->type,
 			 (unsigned long long)req->sector,
 			 (unsigned long long)req->out.len + req->in.len, why);
-	blk_add(&queue->errors, 1);
+	counter_add(&queue->errors, 1);
 	complete(req, status, 0);
 }
 

@@ -31,9 +31,9 @@ static uint64_t bucket_end(unsigned int bucket)
 
 void blk_count(struct blk_counters *counters, uint64_t bytes, uint64_t ns)
 {
-	blk_add(&counters->requests, 1);
-	blk_add(&counters->bytes, bytes);
-	blk_add(&counters->latency[bucket_of(ns)], 1);
+	counter_add(&counters->requests, 1);
+	counter_add(&counters->bytes, bytes);
+	counter_add(&counters->latency[bucket_of(ns)], 1);
 }
 
 static uint64_t get(const _Atomic uint64_t *counter)

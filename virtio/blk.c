@@ -510,7 +510,11 @@ static const char *const engines[] = { "auto", "io_uring", "aio", "sync",
 
 #define FIELD(name) offsetof(struct virtio_blk_options, name)
 
+static const char *const blk_positional[] = { "file", NULL };
+
 const struct option_desc virtio_blk_keys[] = {
+	{ OPTION_STRING, 0, "file", "FILE", "the image or block device",
+	  .offset = FIELD(path) },
 	{ OPTION_FLAG, 0, "ro", NULL, "the guest cannot write to the disk",
 	  .offset = FIELD(read_only) },
 	{ OPTION_FLAG, 0, "direct", NULL, "the same as cache=none",
@@ -554,23 +558,10 @@ const struct option_desc virtio_blk_keys[] = {
 
 /* ---- state --------------------------------------------------------------- */
 
-#define QUEUE_STATE(n)                                                    \
-	STATE_FIELD(struct blk, vdev.queue[n].size, 1, BLK_QUEUE_SIZE),   \
-		STATE_FIELD(struct blk, vdev.queue[n].ready, 1, 0),       \
-		STATE_FIELD(struct blk, vdev.queue[n].vector, 1,          \
-			    VIRTIO_MSI_NO_VECTOR),                             \
-		STATE_FIELD(struct blk, vdev.queue[n].desc_addr, 1, 0),   \
-		STATE_FIELD(struct blk, vdev.queue[n].driver_addr, 1, 0), \
-		STATE_FIELD(struct blk, vdev.queue[n].device_addr, 1, 0), \
-		STATE_FIELD(struct blk, vdev.queue[n].last_avail, 1, 0),  \
-		STATE_FIELD(struct blk, vdev.queue[n].used_idx, 1, 0),    \
-		STATE_FIELD(struct blk, vdev.queue[n].signalled_used, 1, 0)
+#define QUEUE_STATE(n) VIRTIO_QUEUE_STATE(struct blk, n, BLK_QUEUE_SIZE)
 
 static const struct state_field blk_fields[] = {
-	STATE_FIELD(struct blk, vdev.status, 1, 0),
-	STATE_FIELD(struct blk, vdev.driver_features, 1, 0),
-	STATE_FIELD(struct blk, vdev.features, 1, 0),
-	STATE_FIELD(struct blk, vdev.config_generation, 1, 0),
+	VIRTIO_STATE(struct blk),
 	{
 		.name = "wce",
 		.offset = offsetof(struct blk, vdev.config) +
@@ -608,6 +599,9 @@ static const struct state_table blk_state = {
 const struct device_type virtio_blk_type = {
 	.name = "virtio-blk",
 	.options = virtio_blk_keys,
+	.positional = blk_positional,
+	.defaults = &virtio_blk_defaults,
+	.config_size = sizeof(struct virtio_blk_options),
 	.create = blk_create,
 	.destroy = blk_destroy,
 	.reset = blk_reset,

@@ -52,15 +52,6 @@ struct blk_counters {
 /* A request of @class has succeeded. The queue's thread. */
 void blk_count(struct blk_counters *counters, uint64_t bytes, uint64_t ns);
 
-static inline void blk_add(_Atomic uint64_t *counter, uint64_t n)
-{
-	/* One writer: no locked instruction on the data path. */
-	atomic_store_explicit(
-		counter,
-		atomic_load_explicit(counter, memory_order_relaxed) + n,
-		memory_order_relaxed);
-}
-
 /* device_type.stats */
 void blk_stats(struct device *device, FILE *out);
 

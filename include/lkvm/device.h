@@ -8,6 +8,7 @@
 #ifndef LKVM_DEVICE_H
 #define LKVM_DEVICE_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -19,8 +20,15 @@ struct machine;
 
 struct device_type {
 	const char *name; /* "virtio-blk", "serial" */
-	/* key=value options of an instance, or NULL; they set its config */
+	/*
+	 * For types that users can ask for: the key=value options of an
+	 * instance, the keys whose values may stand alone, the config struct
+	 * that they set and what holds where they say nothing.
+	 */
 	const struct option_desc *options;
+	const char *const *positional; /* see options_parse_list() */
+	const void *defaults;
+	size_t config_size;
 	/*
 	 * Make an instance from @config (the type's own struct, only read
 	 * during the call). On error returns -errno and leaves nothing behind;

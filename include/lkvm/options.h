@@ -42,6 +42,9 @@ struct option_desc {
 		    const char *value);
 	/* OPTION_CALL that takes a list: what may stand in it; for the help */
 	const struct option_desc *keys;
+	/* OPTION_CALL: a value comes by `--name=value` only, or is NULL */
+	bool optional;
+	const void *arg; /* the caller's own; for call() */
 };
 
 /*
@@ -61,9 +64,13 @@ int options_parse(const struct option_desc *table, const char *command,
 /*
  * Parse @list, "key=value,key,...", which is modified, into @target.
  * A comma in a value is written as two. @what names the list in messages
- * ("--disk"). Returns as options_parse().
+ * ("--disk"). @positional, if not NULL, is a NULL-ended list of keys whose
+ * values may stand without them: the first one's is the list's first item,
+ * whatever it looks like; the others' are items that are no key. Returns as
+ * options_parse().
  */
-int options_parse_list(const struct option_desc *table, const char *what,
+int options_parse_list(const struct option_desc *table,
+		       const char *const *positional, const char *what,
 		       char *list, void *target);
 
 /*

@@ -8,6 +8,7 @@
 #define LKVM_UTIL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -101,5 +102,17 @@ int thread_create(pthread_t *thread, void *(*run)(void *opaque), void *opaque);
 
 /* Monotonic time in nanoseconds. */
 uint64_t now_ns(void);
+
+/*
+ * Add to a counter that only one thread writes, and any may read: no locked
+ * instruction on a data path.
+ */
+static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(
+		counter,
+		atomic_load_explicit(counter, memory_order_relaxed) + n,
+		memory_order_relaxed);
+}
 
 #endif

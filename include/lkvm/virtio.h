@@ -209,6 +209,27 @@ struct virtio_device {
 };
 
 /*
+ * State fields of every virtio device of @type, and of queue @n with at most
+ * @size entries; the device is the member vdev.
+ */
+#define VIRTIO_STATE(type)                                     \
+	STATE_FIELD(type, vdev.status, 1, 0),                  \
+		STATE_FIELD(type, vdev.driver_features, 1, 0), \
+		STATE_FIELD(type, vdev.features, 1, 0),        \
+		STATE_FIELD(type, vdev.config_generation, 1, 0)
+
+#define VIRTIO_QUEUE_STATE(type, n, max)                            \
+	STATE_FIELD(type, vdev.queue[n].size, 1, max),              \
+		STATE_FIELD(type, vdev.queue[n].ready, 1, 0),       \
+		STATE_FIELD(type, vdev.queue[n].vector, 1, 0xffff), \
+		STATE_FIELD(type, vdev.queue[n].desc_addr, 1, 0),   \
+		STATE_FIELD(type, vdev.queue[n].driver_addr, 1, 0), \
+		STATE_FIELD(type, vdev.queue[n].device_addr, 1, 0), \
+		STATE_FIELD(type, vdev.queue[n].last_avail, 1, 0),  \
+		STATE_FIELD(type, vdev.queue[n].used_idx, 1, 0),    \
+		STATE_FIELD(type, vdev.queue[n].signalled_used, 1, 0)
+
+/*
  * Prepare the zeroed @vdev: device type @type, offering @features (VERSION_1,
  * EVENT_IDX and INDIRECT_DESC are added here) and @nr_queues queues of at
  * most @queue_size entries (power of two, up to VIRTQ_MAX_SIZE).

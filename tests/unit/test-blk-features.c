@@ -527,7 +527,7 @@ static void parse_ok(const char *text, struct virtio_blk_options *options,
 {
 	*options = virtio_blk_defaults;
 	strcpy(copy, text);
-	assert_int_equal(options_parse_list(virtio_blk_keys, "--disk", copy,
+	assert_int_equal(options_parse_list(virtio_blk_keys, NULL, "--disk", copy,
 					    options),
 			 0);
 }
@@ -583,7 +583,7 @@ static void wrong_values_are_refused(void **state)
 		struct virtio_blk_options options = virtio_blk_defaults;
 
 		strcpy(copy, bad[i]);
-		if (!options_parse_list(virtio_blk_keys, "--disk", copy,
+		if (!options_parse_list(virtio_blk_keys, NULL, "--disk", copy,
 					&options))
 			fail_msg("%s was accepted", bad[i]);
 	}

@@ -167,12 +167,29 @@ static void lists_split_at_commas_and_fold_double_ones(void **state)
 	struct target t = { .other = true };
 
 	(void)state;
-	assert_int_equal(options_parse_list(table, "-x", list, &t), 0);
+	assert_int_equal(options_parse_list(table, NULL, "-x", list, &t), 0);
 	assert_true(t.flag);
 	assert_false(t.other);
 	assert_string_equal(t.text, "a,b");
 	assert_int_equal(t.number, 9);
 	assert_int_equal(t.choice, 1);
+}
+
+static void positional_items_need_no_key(void **state)
+{
+	static const char *const positional[] = { "text", "number", NULL };
+	char list[] = "a=b,,c,flag,7";
+	char twice[] = "a,7,8";
+	struct target t = { 0 };
+
+	(void)state;
+	assert_int_equal(options_parse_list(table, positional, "-x", list, &t),
+			 0);
+	assert_string_equal(t.text, "a=b,c");
+	assert_true(t.flag);
+	assert_int_equal(t.number, 7);
+	assert_int_equal(options_parse_list(table, positional, "-x", twice, &t),
+			 -EINVAL);
 }
 
 static void lists_refuse_unknown_and_empty_keys(void **state)
@@ -187,7 +204,7 @@ static void lists_refuse_unknown_and_empty_keys(void **state)
 		char list[32];
 
 		strcpy(list, bad[i]);
-		assert_int_equal(options_parse_list(table, "-x", list, &t),
+		assert_int_equal(options_parse_list(table, NULL, "-x", list, &t),
 				 -EINVAL);
 	}
 }
@@ -201,6 +218,7 @@ int main(void)
 		cmocka_unit_test(refuses_what_it_does_not_know),
 		cmocka_unit_test(positional_arguments_and_the_rest_are_found),
 		cmocka_unit_test(lists_split_at_commas_and_fold_double_ones),
+		cmocka_unit_test(positional_items_need_no_key),
 		cmocka_unit_test(lists_refuse_unknown_and_empty_keys),
 	};
 
