@@ -185,6 +185,13 @@ struct virtio_transport_ops {
 	/* Interrupt for a configuration change. Any thread. */
 	void (*signal_config)(void *transport);
 	/*
+	 * An eventfd by which the kernel can interrupt for @vq, without us,
+	 * until the device is reset; the transport's own. -1: there is none,
+	 * and signal_queue() is the only way. NULL: there never is.
+	 * device->lock held, the device active.
+	 */
+	int (*queue_irqfd)(void *transport, struct virtq *vq);
+	/*
 	 * Deliver notifications of queue @index to eventfd @fd instead of
 	 * handle_queue(). device->lock held. Returns 0 or -errno.
 	 */
