@@ -120,6 +120,14 @@ void virtq_set_position(struct virtq *vq, uint16_t last_avail);
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t written);
 
 /*
+ * The same in two steps, for chains that the driver must see together
+ * (5.1.6.4): fill as many as belong together, no more than were popped, then
+ * show them all. The queue's thread.
+ */
+void virtq_fill(struct virtq *vq, uint16_t head, uint32_t written);
+void virtq_show(struct virtq *vq);
+
+/*
  * The device cannot make sense of a chain: no more chains come from this
  * queue. Says @why once and returns -EPROTO; the caller goes on to
  * virtio_device_broken(). The queue's thread.
