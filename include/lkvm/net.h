@@ -65,7 +65,7 @@ struct net_options {
 	int trans;
 	uint8_t guest_mac[ETH_ALEN]; /* all 0: not said */
 	const char *guest_ip;
-	const char *host_ip;
+	const char *host_ip; /* ADDRESS or ADDRESS/BITS */
 	const char *tapif; /* a name, or the path of a macvtap's node */
 	const char *script;
 	const char *downscript;
@@ -137,6 +137,8 @@ struct net_backend {
 	 */
 	uint64_t features;
 	unsigned int mtu; /* 0: not known */
+	/* The one address that it lets the guest have; all 0: any. */
+	uint8_t mac[ETH_ALEN];
 	const struct net_frontend_ops *frontend;
 	void *opaque; /* the frontend's */
 };
