@@ -395,6 +395,10 @@ struct virtio_blk_options {
 extern const struct virtio_blk_options virtio_blk_defaults;
 extern const struct option_desc virtio_blk_keys[];
 
+/* One network device: struct net_options of net.h. */
+extern const struct device_type virtio_net_type;
+extern const struct option_desc virtio_net_keys[];
+
 /*
  * The disk's file or block device may have been resized: look, and tell the
  * guest if so. Any thread but an I/O thread. Returns 0 or -errno.
