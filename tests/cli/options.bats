@@ -45,7 +45,7 @@ load helpers
 }
 
 @test "the prefix of a name must be unique" {
-	refuses "'--n' could be --name or --nodefaults" run --n x
+	refuses "'--n' could be --network or --name" run --n x
 	refuses "'--' could be *" run --=x
 	refuses "Fatal: Unable to open kernel x: No such file or directory" \
 		run --ker x
