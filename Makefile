@@ -53,7 +53,7 @@ LIBS := -luring -laio -lz -lzstd
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
-CORE := core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
+CORE := core/bucket.c core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
 	core/memory.c core/options.c core/state.c core/util.c
 DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
 	disk/engine-uring.c disk/file.c disk/file-lock.c disk/image.c disk/raw.c \
