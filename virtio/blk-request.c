@@ -327,19 +327,15 @@ static void taken(struct virtio_worker *worker)
 
 static void kicked(struct virtio_worker *worker, struct virtq *vq)
 {
-	struct blk_queue *queue = to_queue(worker);
-
-	queue->serving = true;
 	virtio_worker_serve(worker, vq, take);
-	queue->serving = false;
 }
 
-/* Requests have completed: one signal for all, unless serve() is about to. */
+/* Requests have completed: one signal for all. */
 void blk_queue_batch_done(void *opaque)
 {
 	struct blk_queue *queue = opaque;
 
-	if (queue->serving || !(queue->worker.running || queue->stopping))
+	if (!queue->worker.running && !queue->stopping)
 		return;
 	virtio_device_signal(&queue->blk->vdev, queue->vq);
 	if (queue->stopping && !queue->in_flight) {

@@ -94,7 +94,6 @@ struct blk_queue {
 	struct blk_request *free;
 	unsigned int in_flight;
 	bool stopping; /* the last completion lets the worker be idle */
-	bool serving; /* signals at its end */
 	uint64_t now_ns; /* when this batch began; 0: it has not */
 
 	struct blk_counters counters[BLK_CLASSES];
