@@ -94,8 +94,8 @@ int engine_create(enum engine_kind kind, bool direct, unsigned int depth,
 void engine_destroy(struct engine *engine);
 
 /*
- * Call @fn(@opaque) after each batch of done()s: for what costs per batch. It
- * submits nothing.
+ * Call @fn(@opaque) after each batch of done()s: for what costs per batch. A
+ * batch may end while more is under way within the same kick.
  */
 void engine_on_batch(struct engine *engine, void (*fn)(void *opaque),
 		     void *opaque);
