@@ -25,6 +25,11 @@ struct virtio_worker_ops {
 	 * has just been started. The worker runs and the queue is running.
 	 */
 	void (*kicked)(struct virtio_worker *worker, struct virtq *vq);
+	/*
+	 * virtio_worker_serve() has taken a batch of chains: what costs per
+	 * batch, before the driver's interrupt. Optional.
+	 */
+	void (*taken)(struct virtio_worker *worker);
 	/* The worker may touch its queues from now on. Optional. */
 	void (*start)(struct virtio_worker *worker);
 	/*
