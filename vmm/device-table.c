@@ -22,5 +22,6 @@ const struct device_type *const device_table[] = {
 	&pci_host_type,
 	&virtio_blk_type,
 	&virtio_net_type,
+	&virtio_rng_type,
 	NULL,
 };

@@ -368,6 +368,7 @@ extern const struct virtio_transport virtio_pci_transport;
 /* ---- device types ------------------------------------------------------- */
 
 extern const struct device_type virtio_blk_type;
+extern const struct device_type virtio_rng_type;
 
 /*
  * One disk, as the user asked for it. (struct virtio_blk_config is the
@@ -394,6 +395,7 @@ struct virtio_blk_options {
 /* What holds where the user says nothing; and the keys to say it with. */
 extern const struct virtio_blk_options virtio_blk_defaults;
 extern const struct option_desc virtio_blk_keys[];
+extern const struct option_desc virtio_rng_keys[];
 
 /* One network device: struct net_options of net.h. */
 extern const struct device_type virtio_net_type;

@@ -34,9 +34,10 @@ options_of_help() {
 }
 
 @test "the manual shows each option's value as help does" {
-	# "--on-reset exit|reset|fail" of both, without roff and blanks.
+	# "--on-reset exit|reset|fail" of both, without roff and blanks;
+	# "--rng[=KEY=VALUE]" where the value is optional.
 	diff <("$LKVM" help run | sed -nE \
-			's/^.* --([a-z-]+ [^ ]+)(  .*|$)/\1/p' | sort) \
+			's/^.* --([a-z-]+[[ ][^ ]+)(  .*|$)/\1/p' | sort) \
 		<(list_of_manual | grep -A1 '^\.TP' | grep '^\.B' |
 			sed 's/\\f[A-Z]//g; s/[\\"]//g; s/ *| */|/g' |
 			sed -nE 's/^.*--([a-z-]+) +([^ ].*)/\1 \2/p' |
