@@ -496,7 +496,7 @@ static void an_address_is_made_up_or_the_backends(void **state)
 	struct fixture *f = *state;
 
 	assert_memory_equal(config(f)->mac, "\x02\x15\x15", 3);
-	virtio_net_type.destroy(f->device);
+	io_thread_call(f->main, destroy_on_main, f);
 	memcpy(f->backend.mac, own, ETH_ALEN);
 	create_with(f, 1);
 	assert_memory_equal(config(f)->mac, own, ETH_ALEN);
