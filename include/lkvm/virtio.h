@@ -114,6 +114,19 @@ void virtq_reset(struct virtq *vq);
 int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
 
 /*
+ * Undo the last virtq_pop() that has neither been undone nor pushed, of chain
+ * @head: the next one takes it again. Chains popped before it may be pushed in
+ * the meantime; none popped after it may be. The queue's thread.
+ */
+void virtq_unpop(struct virtq *vq, uint16_t head);
+
+/*
+ * Somebody else (vhost) has served the queue up to entry @last_avail of the
+ * avail ring, and every chain before it was pushed. Nobody serves it now.
+ */
+void virtq_set_position(struct virtq *vq, uint16_t last_avail);
+
+/*
  * Return chain @head with @written bytes of its writable part filled. Every
  * popped chain is pushed exactly once, in any order; one that virtq_break()
  * was called for is not pushed at all. The queue's thread.
