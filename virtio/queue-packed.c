@@ -161,6 +161,18 @@ int virtq_packed_pop(struct virtq *vq, struct virtq_chain *chain)
 	return 1;
 }
 
+void virtq_packed_unpop(struct virtq *vq, uint16_t head)
+{
+	uint16_t slots = vq->slots[head];
+
+	vq->slots_in_flight -= slots;
+	if (vq->last_avail < slots) {
+		vq->last_avail += vq->size;
+		vq->avail_wrap = !vq->avail_wrap;
+	}
+	vq->last_avail -= slots;
+}
+
 void virtq_packed_push(struct virtq *vq, uint16_t head, uint32_t written)
 {
 	struct vring_packed_desc *desc = &vq->packed_desc[vq->used_idx];

@@ -151,6 +151,14 @@ int virtq_split_pop(struct virtq *vq, struct virtq_chain *chain)
 	return 1;
 }
 
+void virtq_set_position(struct virtq *vq, uint16_t last_avail)
+{
+	vq->last_avail = last_avail;
+	vq->used_idx = le16toh(
+		__atomic_load_n(&vq->used->idx, __ATOMIC_ACQUIRE));
+	vq->signalled_used = vq->used_idx;
+}
+
 void virtq_split_push(struct virtq *vq, uint16_t head, uint32_t written)
 {
 	struct vring_used_elem *elem =

@@ -148,16 +148,11 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
 
 void virtq_unpop(struct virtq *vq, uint16_t head)
 {
-	vq->last_avail--;
 	vq->in_flight_map[head / 64] &= ~BIT_ULL(head % 64);
-}
-
-void virtq_set_position(struct virtq *vq, uint16_t last_avail)
-{
-	vq->last_avail = last_avail;
-	vq->used_idx = le16toh(
-		__atomic_load_n(&vq->used->idx, __ATOMIC_ACQUIRE));
-	vq->signalled_used = vq->used_idx;
+	if (vq->packed)
+		virtq_packed_unpop(vq, head);
+	else
+		vq->last_avail--;
 }
 
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)

@@ -122,7 +122,8 @@ void virtq_unpop(struct virtq *vq, uint16_t head);
 
 /*
  * Somebody else (vhost) has served the queue up to entry @last_avail of the
- * avail ring, and every chain before it was pushed. Nobody serves it now.
+ * avail ring, and every chain before it was pushed. Nobody serves it now. The
+ * ring is a split one.
  */
 void virtq_set_position(struct virtq *vq, uint16_t last_avail);
 

@@ -40,6 +40,7 @@ const char *virtq_packed_start(struct virtq *vq);
  */
 int virtq_split_pop(struct virtq *vq, struct virtq_chain *chain);
 int virtq_packed_pop(struct virtq *vq, struct virtq_chain *chain);
+void virtq_packed_unpop(struct virtq *vq, uint16_t head);
 void virtq_split_push(struct virtq *vq, uint16_t head, uint32_t written);
 void virtq_packed_push(struct virtq *vq, uint16_t head, uint32_t written);
 bool virtq_split_should_signal(struct virtq *vq);
