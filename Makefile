@@ -64,7 +64,7 @@ DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
 VIRTIO := virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/device.c \
-	virtio/pci.c virtio/queue.c virtio/queue-packed.c virtio/queue-split.c \
+	virtio/mmio.c virtio/pci.c virtio/queue.c virtio/queue-packed.c virtio/queue-split.c \
 	virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot.c x86/boot-elf.c \
 	x86/boot-linux.c x86/cpuid.c x86/mptable.c x86/vcpu-state.c

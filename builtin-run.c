@@ -39,7 +39,7 @@ struct run_options {
 
 static const char *const loglevels[] = { "error", "warning", "info", "debug",
 					 NULL };
-static const char *const transports[] = { "pci", NULL };
+static const char *const transports[] = { "pci", "mmio", NULL };
 static const char *const on_reset_choices[] = { "exit", "reset", "fail", NULL };
 
 /* -p may repeat: the kernel sees the strings joined by blanks. */
@@ -129,7 +129,7 @@ const struct option_desc run_options[] = {
 	{ OPTION_FLAG, 0, "nodefaults", NULL,
 	  "add nothing to the kernel command line",
 	  .offset = FIELD(nodefaults) },
-	{ OPTION_ENUM, 0, "virtio-transport", "pci",
+	{ OPTION_ENUM, 0, "virtio-transport", "pci|mmio",
 	  "how virtio devices are attached", .offset = FIELD(transport),
 	  .choices = transports },
 	{ OPTION_ENUM, 0, "on-reset", "exit|reset|fail",
@@ -235,6 +235,7 @@ static const struct virtio_transport *transport_of(int choice)
 {
 	static const struct virtio_transport *const all[] = {
 		&virtio_pci_transport,
+		&virtio_mmio_transport,
 	};
 
 	return all[choice];

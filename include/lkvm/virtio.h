@@ -366,6 +366,11 @@ struct virtio_transport {
 };
 
 extern const struct virtio_transport virtio_pci_transport;
+extern const struct virtio_transport virtio_mmio_transport;
+
+/* Places that a board has for the latter (RESOURCE_VIRTIO_PLACE), each of: */
+#define VIRTIO_MMIO_SLOTS 32U
+#define VIRTIO_MMIO_BYTES 0x1000U
 
 /* ---- device types ------------------------------------------------------- */
 

@@ -24,6 +24,7 @@
  *     0x00100000  kernel at its preferred address, initrd high
  *   0xc0000000  hole: ECAM
  *   0xd0000000  PCI BARs
+ *   0xf0000000  virtio-mmio devices, a page each
  *   0xfec00000  IOAPIC, 0xfee00000 local APICs
  *   0xfeffc000  KVM's identity map and TSS pages (Intel)
  *   0x100000000 the rest of RAM
@@ -46,6 +47,7 @@
 #define X86_ECAM_BYTES 0x100000ULL /* bus 0 */
 #define X86_PCI_MMIO_BASE 0xd0000000ULL
 #define X86_PCI_MMIO_BYTES 0x20000000ULL
+#define X86_VIRTIO_MMIO_BASE 0xf0000000ULL
 #define X86_IOAPIC_BASE 0xfec00000ULL
 #define X86_LAPIC_BASE 0xfee00000ULL
 #define X86_IDENTITY_MAP 0xfeffc000ULL
