@@ -48,7 +48,7 @@ CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
 	-Iinclude -pthread $(WARN) $(HARDEN) $(SAN_FLAGS) -MMD -MP
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -pthread $(SAN_FLAGS) $(LDFLAGS)
-LIBS := -luring -laio -lz -lzstd
+LIBS := -luring -laio -lz -lzstd -lfdt
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
@@ -67,7 +67,7 @@ VIRTIO := virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/device.c \
 	virtio/mmio.c virtio/pci.c virtio/queue.c virtio/queue-packed.c virtio/queue-split.c \
 	virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot.c x86/boot-elf.c \
-	x86/boot-linux.c x86/cpuid.c x86/mptable.c x86/vcpu-state.c
+	x86/boot-linux.c x86/cpuid.c x86/fdt.c x86/mptable.c x86/vcpu-state.c
 VMM := vmm/device-table.c vmm/stats.c vmm/terminal.c vmm/vcpu.c vmm/vm.c
 COMMANDS := builtin-help.c builtin-run.c builtin-version.c
 MAIN := main.c

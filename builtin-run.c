@@ -29,6 +29,8 @@ struct run_options {
 	int transport;
 	int on_reset;
 	bool nodefaults;
+	bool fdt;
+	const char *dump_dtb;
 	bool debug_exit;
 	bool stats;
 	bool boot_timer;
@@ -132,6 +134,12 @@ const struct option_desc run_options[] = {
 	{ OPTION_ENUM, 0, "virtio-transport", "pci|mmio",
 	  "how virtio devices are attached", .offset = FIELD(transport),
 	  .choices = transports },
+	{ OPTION_FLAG, 0, "fdt", NULL,
+	  "describe the machine by a device tree, not by ACPI and MP tables",
+	  .offset = FIELD(fdt) },
+	{ OPTION_STRING, 0, "dump-dtb", "FILE",
+	  "write the machine's device tree to FILE",
+	  .offset = FIELD(dump_dtb) },
 	{ OPTION_ENUM, 0, "on-reset", "exit|reset|fail",
 	  "when the guest resets: exit with 0, boot again, or exit with 252",
 	  .offset = FIELD(on_reset), .choices = on_reset_choices },
@@ -298,6 +306,9 @@ static int run_vm(const struct run_options *options, const char *kernel,
 		.kernel = kernel,
 		.initrd = options->initrd,
 		.cmdline = cmdline,
+		.add_devices = !options->nodefaults,
+		.fdt = options->fdt,
+		.dump_dtb = options->dump_dtb,
 		.ram_bytes = options->ram_bytes,
 		.cpus = (unsigned int)options->cpus,
 		.on_reset = (enum on_reset)options->on_reset,
