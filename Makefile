@@ -54,7 +54,7 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
 CORE := core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
-	core/memory.c core/options.c core/state.c core/util.c
+	core/memory.c core/options.c core/ram.c core/state.c core/util.c
 DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
 	disk/engine-uring.c disk/file.c disk/file-lock.c disk/image.c disk/raw.c \
 	disk/qcow2.c disk/qcow2-backing.c disk/qcow2-cache.c \
@@ -67,7 +67,7 @@ VIRTIO := virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/device.c \
 	virtio/pci.c virtio/queue.c virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot.c x86/boot-elf.c \
 	x86/boot-linux.c x86/cpuid.c x86/mptable.c x86/vcpu-state.c
-VMM := vmm/device-table.c vmm/stats.c vmm/terminal.c vmm/vcpu.c vmm/vm.c
+VMM := vmm/device-table.c vmm/pin.c vmm/stats.c vmm/terminal.c vmm/vcpu.c vmm/vm.c
 COMMANDS := builtin-help.c builtin-run.c builtin-version.c
 MAIN := main.c
 

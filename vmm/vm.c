@@ -321,6 +321,10 @@ static int create_board(struct vm *vm)
 		log_err("vm", "cannot set up interrupts: %s", strerror(-err));
 		return err;
 	}
+	err = memory_set_backing(&m->memory, &vm->config->memory,
+				 vm->config->ram_bytes);
+	if (err)
+		return err;
 	return arch_board_create(m, vm->kvm_fd, vm->vm_fd, &arch);
 }
 
