@@ -63,11 +63,11 @@ DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
 	disk/qcow2-repair.c disk/qcow2-request.c disk/throttle.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
-VIRTIO := virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/device.c \
+VIRTIO := virtio/balloon.c virtio/balloon-pages.c virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/device.c \
 	virtio/pci.c virtio/queue.c virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot.c x86/boot-elf.c \
 	x86/boot-linux.c x86/cpuid.c x86/mptable.c x86/vcpu-state.c
-VMM := vmm/device-table.c vmm/pin.c vmm/stats.c vmm/terminal.c vmm/vcpu.c vmm/vm.c
+VMM := vmm/device-table.c vmm/pin.c vmm/prompt.c vmm/stats.c vmm/terminal.c vmm/vcpu.c vmm/vm.c
 COMMANDS := builtin-help.c builtin-run.c builtin-version.c
 MAIN := main.c
 
