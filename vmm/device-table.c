@@ -23,5 +23,6 @@ const struct device_type *const device_table[] = {
 	&virtio_blk_type,
 	&virtio_net_type,
 	&virtio_rng_type,
+	&virtio_balloon_type,
 	NULL,
 };
