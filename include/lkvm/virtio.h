@@ -373,4 +373,15 @@ extern const struct option_desc virtio_blk_keys[];
  */
 int virtio_blk_resize(struct device *device);
 
+extern const struct device_type virtio_vsock_type;
+
+/* A socket device (5.10), as the user asked for it. */
+struct virtio_vsock_options {
+	uint64_t cid; /* 0: not said */
+	const char *path; /* the host's socket */
+};
+
+extern const struct virtio_vsock_options virtio_vsock_defaults;
+extern const struct option_desc virtio_vsock_keys[];
+
 #endif
