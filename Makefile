@@ -65,8 +65,8 @@ NET := net/unix-socket.c net/vsock.c net/vsock-connection.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
 VIRTIO := virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/device.c \
-	virtio/pci.c virtio/queue.c virtio/vhost.c virtio/vsock.c \
-	virtio/worker.c
+	virtio/pci.c virtio/queue.c virtio/vhost.c virtio/vhost-vsock.c \
+	virtio/vsock.c virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot.c x86/boot-elf.c \
 	x86/boot-linux.c x86/cpuid.c x86/mptable.c x86/vcpu-state.c
 VMM := vmm/device-table.c vmm/stats.c vmm/terminal.c vmm/vcpu.c vmm/vm.c

@@ -117,7 +117,7 @@ const struct option_desc run_options[] = {
 	  "disk image or block device (may repeat); keys below",
 	  .call = add_device, .keys = virtio_blk_keys,
 	  .arg = &virtio_blk_type },
-	{ OPTION_CALL, 0, "vsock", "CID[,KEY=VALUE]",
+	{ OPTION_CALL, 0, "vsock", "CID[,KEY=VALUE...]",
 	  "socket device with this address; keys below", .call = add_device,
 	  .keys = virtio_vsock_keys, .arg = &virtio_vsock_type },
 	{ OPTION_SIZE, 'm', "mem", "SIZE",

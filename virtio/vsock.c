@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Socket device (virtio 1.2, 5.10) in the process: queues and config space,
- * with one thread. What packets mean stands in net/vsock.c.
+ * with one thread. What packets mean stands in net/vsock.c; the device that
+ * the host's kernel serves in vhost-vsock.c.
  */
 #include <endian.h>
 #include <errno.h>
@@ -261,17 +262,24 @@ static void vsock_device_destroy(struct device *device)
 	free(dev);
 }
 
+/* What no key's own description can tell; one line if it is wrong. */
 static int check_options(const struct machine *machine,
 			 const struct virtio_vsock_options *options)
 {
+	/* The guest's addresses are its kernel's, and that takes one only. */
 	for (struct device *d = machine->devices; d; d = d->next)
-		if (d->type == &virtio_vsock_type) {
-			log_err("vsock", "--vsock: a guest has one of these");
+		if (d->type == &virtio_vsock_type ||
+		    d->type == &vhost_vsock_type) {
+			log_err("vsock", "--vsock: a guest can have only one");
 			return -EEXIST;
 		}
-	if (!options->path) {
+	if (options->path && options->vhost == VIRTIO_VSOCK_VHOST_ON) {
 		log_err("vsock",
-			"--vsock: name the host's socket by unix=PATH");
+			"--vsock: unix= and vhost=on exclude each other");
+		return -EINVAL;
+	}
+	if (!options->path && options->vhost == VIRTIO_VSOCK_VHOST_OFF) {
+		log_err("vsock", "--vsock: vhost=off needs unix=PATH");
 		return -EINVAL;
 	}
 	return 0;
@@ -289,6 +297,8 @@ static int vsock_device_create(struct machine *machine, const void *config,
 
 	if (err)
 		return err;
+	if (!options->path)
+		return vhost_vsock_type.create(machine, config, out);
 	dev = calloc(1, sizeof(*dev));
 	if (!dev)
 		return -ENOMEM;
@@ -325,7 +335,11 @@ release:
 
 /* ---- options and state --------------------------------------------------- */
 
-const struct virtio_vsock_options virtio_vsock_defaults = { .cid = 0 };
+const struct virtio_vsock_options virtio_vsock_defaults = {
+	.vhost = VIRTIO_VSOCK_VHOST_AUTO,
+};
+
+static const char *const vhost_choices[] = { "auto", "on", "off", NULL };
 
 #define FIELD(name) offsetof(struct virtio_vsock_options, name)
 
@@ -337,6 +351,9 @@ const struct option_desc virtio_vsock_keys[] = {
 	{ OPTION_STRING, 0, "unix", "PATH",
 	  "clients write CONNECT PORT to this socket; the guest's reach PATH_PORT",
 	  .offset = FIELD(path) },
+	{ OPTION_ENUM, 0, "vhost", "auto|on|off",
+	  "the host's kernel serves it, by AF_VSOCK (auto: without unix=)",
+	  .offset = FIELD(vhost), .choices = vhost_choices },
 	{ .kind = OPTION_END },
 };
 

@@ -403,10 +403,20 @@ int virtio_blk_resize(struct device *device);
 
 extern const struct device_type virtio_vsock_type;
 
+/* What that creates where the host's kernel serves the queues. */
+extern const struct device_type vhost_vsock_type;
+
 /* A socket device (5.10), as the user asked for it. */
 struct virtio_vsock_options {
-	uint64_t cid; /* 0: not said */
-	const char *path; /* the host's socket */
+	uint64_t cid;
+	const char *path; /* the host's socket; NULL: AF_VSOCK, by vhost */
+	int vhost; /* enum virtio_vsock_vhost */
+};
+
+enum virtio_vsock_vhost {
+	VIRTIO_VSOCK_VHOST_AUTO, /* where there is no path */
+	VIRTIO_VSOCK_VHOST_ON,
+	VIRTIO_VSOCK_VHOST_OFF,
 };
 
 extern const struct virtio_vsock_options virtio_vsock_defaults;

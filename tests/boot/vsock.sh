@@ -49,3 +49,32 @@ test_vsock() {
 }
 
 promise "vsock: bytes go both ways" test_vsock
+
+# The host's kernel has the device, and AF_VSOCK for its own programs.
+test_vhost() {
+	need socat
+	modprobe vhost_vsock 2>/dev/null || busybox modprobe vhost_vsock || true
+	[ -e /dev/vhost-vsock ] || skip "needs /dev/vhost-vsock"
+	socat -u VSOCK-LISTEN:6000,fork CREATE:got &
+	tools 'modprobe vmw_vsock_virtio_transport
+		t socat VSOCK-LISTEN:5000,fork EXEC:cat &
+		echo hello | t socat -t 10 - VSOCK-CONNECT:2:6000 && echo sent
+		echo ready
+		read -r line' --vsock 77
+	mkfifo stdin
+	exec 3<>stdin
+	start "${args[@]}" <stdin
+	await '^ready'
+	says '^sent'
+	same "what came" hello "$(cat got)"
+	same "what came back" abc "$(echo abc | socat -t 10 - VSOCK-CONNECT:77:5000)"
+	! "$lkvm" run -k "$images/cloud/bzImage" --vsock 77 2>second ||
+		fail "a second one has the CID, too"
+	same "its message" "$(cat second)" \
+		"lkvm: --vsock: another virtual machine of this host has the CID 77"
+	echo >&3
+	finish
+	ended 0
+}
+
+promise "vsock: the host's kernel can serve it" test_vhost
