@@ -213,7 +213,7 @@ static void host_ports_are_not_used_twice(void **state)
 	struct fixture *f = *state;
 	struct virtio_vsock_hdr request = header_of(f, VIRTIO_VSOCK_OP_REQUEST);
 	int listener = listen_at(f, 1U << 30);
-	char path[80];
+	char path[160];
 	int fd;
 
 	/* The guest has the first one for a connection of its own. */

@@ -78,7 +78,7 @@ struct fixture {
 	struct device *device;
 	struct virtio_device *vdev;
 	char dir[32];
-	char path[64];
+	char path[VSOCK_MAX_PATH + 1];
 	int listener; /* of the host, at HOST_PORT */
 	uint8_t *ram;
 	struct ring ring[QUEUES];
@@ -499,7 +499,7 @@ static inline int setup_mute(void **state)
 static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
-	char name[80];
+	char name[160];
 
 	if (f->device)
 		virtio_vsock_type.destroy(f->device);
