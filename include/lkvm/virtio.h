@@ -443,5 +443,25 @@ struct virtio_balloon_info {
 /* Any thread but the balloon's. */
 void virtio_balloon_info(struct device *device,
 			 struct virtio_balloon_info *info);
+extern const struct device_type virtio_vsock_type;
+
+/* What that creates where the host's kernel serves the queues. */
+extern const struct device_type vhost_vsock_type;
+
+/* A socket device (5.10), as the user asked for it. */
+struct virtio_vsock_options {
+	uint64_t cid;
+	const char *path; /* the host's socket; NULL: AF_VSOCK, by vhost */
+	int vhost; /* enum virtio_vsock_vhost */
+};
+
+enum virtio_vsock_vhost {
+	VIRTIO_VSOCK_VHOST_AUTO, /* where there is no path */
+	VIRTIO_VSOCK_VHOST_ON,
+	VIRTIO_VSOCK_VHOST_OFF,
+};
+
+extern const struct virtio_vsock_options virtio_vsock_defaults;
+extern const struct option_desc virtio_vsock_keys[];
 
 #endif
