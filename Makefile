@@ -63,7 +63,10 @@ DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
 	disk/qcow2-repair.c disk/qcow2-request.c disk/throttle.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
-VIRTIO := virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/device.c \
+VIRTIO := virtio/9p.c virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
+	virtio/9p-lock.c virtio/9p-ops.c virtio/9p-ops-attr.c \
+	virtio/9p-ops-dir.c virtio/9p-ops-file.c virtio/9p-proto.c \
+	virtio/9p-serve.c virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/device.c \
 	virtio/pci.c virtio/queue.c virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot.c x86/boot-elf.c \
 	x86/boot-linux.c x86/cpuid.c x86/mptable.c x86/vcpu-state.c

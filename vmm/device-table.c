@@ -21,5 +21,6 @@ const struct device_type *const device_table[] = {
 	&boot_timer_type,
 	&pci_host_type,
 	&virtio_blk_type,
+	&virtio_9p_type,
 	NULL,
 };

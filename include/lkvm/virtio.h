@@ -340,6 +340,7 @@ extern const struct virtio_transport virtio_pci_transport;
 /* ---- device types ------------------------------------------------------- */
 
 extern const struct device_type virtio_blk_type;
+extern const struct device_type virtio_9p_type;
 
 /*
  * One disk, as the user asked for it. (struct virtio_blk_config is the
@@ -372,5 +373,15 @@ extern const struct option_desc virtio_blk_keys[];
  * guest if so. Any thread but an I/O thread. Returns 0 or -errno.
  */
 int virtio_blk_resize(struct device *device);
+
+/* One shared folder, as the user asked for it. */
+struct virtio_9p_options {
+	const char *path;
+	const char *tag;
+	bool read_only;
+	int security; /* 0: none, 1: mapped */
+};
+
+extern const struct option_desc virtio_9p_keys[];
 
 #endif
