@@ -369,6 +369,7 @@ extern const struct virtio_transport virtio_pci_transport;
 
 extern const struct device_type virtio_balloon_type;
 extern const struct device_type virtio_blk_type;
+extern const struct device_type virtio_9p_type;
 extern const struct device_type virtio_rng_type;
 
 /*
@@ -463,5 +464,14 @@ enum virtio_vsock_vhost {
 
 extern const struct virtio_vsock_options virtio_vsock_defaults;
 extern const struct option_desc virtio_vsock_keys[];
+/* One shared folder, as the user asked for it. */
+struct virtio_9p_options {
+	const char *path;
+	const char *tag;
+	bool read_only;
+	int security; /* 0: none, 1: mapped */
+};
+
+extern const struct option_desc virtio_9p_keys[];
 
 #endif
