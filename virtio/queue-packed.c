@@ -173,7 +173,7 @@ void virtq_packed_unpop(struct virtq *vq, uint16_t head)
 	vq->last_avail -= slots;
 }
 
-void virtq_packed_push(struct virtq *vq, uint16_t head, uint32_t written)
+void virtq_packed_fill(struct virtq *vq, uint16_t head, uint32_t written)
 {
 	struct vring_packed_desc *desc = &vq->packed_desc[vq->used_idx];
 	uint16_t flags = vq->used_wrap ? AVAIL | USED : 0;
@@ -182,8 +182,14 @@ void virtq_packed_push(struct virtq *vq, uint16_t head, uint32_t written)
 		flags |= VRING_DESC_F_WRITE; /* 2.8.4: the length counts */
 	__atomic_store_n(&desc->id, htole16(head), __ATOMIC_RELAXED);
 	__atomic_store_n(&desc->len, htole32(written), __ATOMIC_RELAXED);
-	/* Buffers, id and length are written before flags show them. */
-	__atomic_store_n(&desc->flags, htole16(flags), __ATOMIC_RELEASE);
+	/* 2.8.9: the driver looks at none before the first one's flags. */
+	if (vq->first_hidden) {
+		__atomic_store_n(&desc->flags, htole16(flags),
+				 __ATOMIC_RELAXED);
+	} else {
+		vq->first_hidden = desc;
+		vq->first_flags = flags;
+	}
 
 	vq->slots_in_flight -= vq->slots[head];
 	vq->used_idx += vq->slots[head];
@@ -193,6 +199,16 @@ void virtq_packed_push(struct virtq *vq, uint16_t head, uint32_t written)
 		/* Stays as far behind, maybe below zero (modulo 2^16). */
 		vq->signalled_used -= vq->size;
 	}
+}
+
+void virtq_packed_show(struct virtq *vq)
+{
+	if (!vq->first_hidden)
+		return;
+	/* Buffers and all that was filled are written before these flags. */
+	__atomic_store_n(&vq->first_hidden->flags, htole16(vq->first_flags),
+			 __ATOMIC_RELEASE);
+	vq->first_hidden = NULL;
 }
 
 /*

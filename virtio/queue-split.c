@@ -159,7 +159,7 @@ void virtq_set_position(struct virtq *vq, uint16_t last_avail)
 	vq->signalled_used = vq->used_idx;
 }
 
-void virtq_split_push(struct virtq *vq, uint16_t head, uint32_t written)
+void virtq_split_fill(struct virtq *vq, uint16_t head, uint32_t written)
 {
 	struct vring_used_elem *elem =
 		&vq->used->ring[vq->used_idx & (vq->size - 1)];
@@ -167,7 +167,11 @@ void virtq_split_push(struct virtq *vq, uint16_t head, uint32_t written)
 	__atomic_store_n(&elem->id, htole32(head), __ATOMIC_RELAXED);
 	__atomic_store_n(&elem->len, htole32(written), __ATOMIC_RELAXED);
 	vq->used_idx++;
-	/* Buffers and element are written before idx shows them (2.7.8.2). */
+}
+
+void virtq_split_show(struct virtq *vq)
+{
+	/* Buffers and elements are written before idx shows them (2.7.8.2). */
 	__atomic_store_n(&vq->used->idx, htole16(vq->used_idx),
 			 __ATOMIC_RELEASE);
 }

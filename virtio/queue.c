@@ -72,6 +72,7 @@ void virtq_reset(struct virtq *vq)
 	vq->avail_wrap = true; /* 2.8.1 */
 	vq->used_wrap = true;
 	vq->slots_in_flight = 0;
+	vq->first_hidden = NULL;
 	memset(vq->in_flight_map, 0, sizeof(vq->in_flight_map));
 	vq->desc = NULL;
 	vq->avail = NULL;
@@ -155,13 +156,27 @@ void virtq_unpop(struct virtq *vq, uint16_t head)
 		vq->last_avail--;
 }
 
-void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
+void virtq_fill(struct virtq *vq, uint16_t head, uint32_t written)
 {
 	vq->in_flight_map[head / 64] &= ~BIT_ULL(head % 64);
 	if (vq->packed)
-		virtq_packed_push(vq, head, written);
+		virtq_packed_fill(vq, head, written);
 	else
-		virtq_split_push(vq, head, written);
+		virtq_split_fill(vq, head, written);
+}
+
+void virtq_show(struct virtq *vq)
+{
+	if (vq->packed)
+		virtq_packed_show(vq);
+	else
+		virtq_split_show(vq);
+}
+
+void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
+{
+	virtq_fill(vq, head, written);
+	virtq_show(vq);
 }
 
 bool virtq_should_signal(struct virtq *vq)

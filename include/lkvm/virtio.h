@@ -75,6 +75,9 @@ struct virtq {
 	/* Packed: how many slots of the ring, by id and all together. */
 	uint16_t slots_in_flight;
 	uint16_t slots[VIRTQ_MAX_SIZE];
+	/* Packed: what virtq_show() is to write, and where; NULL: nothing. */
+	struct vring_packed_desc *first_hidden;
+	uint16_t first_flags;
 	/* Heads of the chains that were popped and not pushed: a bit each. */
 	uint64_t in_flight_map[VIRTQ_MAX_SIZE / 64];
 	const struct vring_desc *desc; /* the three areas in RAM, if split */
@@ -133,6 +136,14 @@ void virtq_set_position(struct virtq *vq, uint16_t last_avail);
  * was called for is not pushed at all. The queue's thread.
  */
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t written);
+
+/*
+ * The same in two steps, for chains that the driver must see together
+ * (5.1.6.4): fill as many as belong together, no more than were popped, then
+ * show them all. The queue's thread.
+ */
+void virtq_fill(struct virtq *vq, uint16_t head, uint32_t written);
+void virtq_show(struct virtq *vq);
 
 /*
  * The device cannot make sense of a chain: no more chains come from this
@@ -199,6 +210,13 @@ struct virtio_transport_ops {
 	void (*signal_queue)(void *transport, struct virtq *vq);
 	/* Interrupt for a configuration change. Any thread. */
 	void (*signal_config)(void *transport);
+	/*
+	 * An eventfd by which the kernel can interrupt for @vq, without us,
+	 * until the device is reset; the transport's own. -1: there is none,
+	 * and signal_queue() is the only way. NULL: there never is.
+	 * device->lock held, the device active.
+	 */
+	int (*queue_irqfd)(void *transport, struct virtq *vq);
 	/*
 	 * Deliver notifications of queue @index to eventfd @fd instead of
 	 * handle_queue(). device->lock held. Returns 0 or -errno.
@@ -374,7 +392,10 @@ extern const struct virtio_transport virtio_mmio_transport;
 
 /* ---- device types ------------------------------------------------------- */
 
+extern const struct device_type virtio_balloon_type;
 extern const struct device_type virtio_blk_type;
+extern const struct device_type virtio_9p_type;
+extern const struct device_type virtio_rng_type;
 
 /*
  * One disk, as the user asked for it. (struct virtio_blk_config is the
@@ -402,11 +423,81 @@ struct virtio_blk_options {
 /* What holds where the user says nothing; and the keys to say it with. */
 extern const struct virtio_blk_options virtio_blk_defaults;
 extern const struct option_desc virtio_blk_keys[];
+extern const struct option_desc virtio_rng_keys[];
+
+/* One network device: struct net_options of net.h. */
+extern const struct device_type virtio_net_type;
+extern const struct option_desc virtio_net_keys[];
 
 /*
  * The disk's file or block device may have been resized: look, and tell the
  * guest if so. Any thread but an I/O thread. Returns 0 or -errno.
  */
 int virtio_blk_resize(struct device *device);
+
+/* The balloon, as the user asked for it. */
+struct virtio_balloon_options {
+	uint64_t target; /* bytes */
+	bool deflate_on_oom;
+	bool reporting;
+	bool hinting;
+	uint64_t stats_seconds; /* 0: no statistics */
+};
+
+extern const struct virtio_balloon_options virtio_balloon_defaults;
+extern const struct option_desc virtio_balloon_keys[];
+
+/*
+ * Ask the guest to have @bytes (whole pages of them) in the balloon, which it
+ * does in its own time, if at all. Any thread but the balloon's. Returns 0 or
+ * -EINVAL (more than RAM).
+ */
+int virtio_balloon_set_target(struct device *device, uint64_t bytes);
+
+/*
+ * Ask the guest once for hints of all its free pages, which then go back to
+ * the host. Any thread but the balloon's. Returns 0, -ENOTSUP (its driver does
+ * not do that, or hinting is off) or -EBUSY (it has not answered the last one).
+ */
+int virtio_balloon_hint(struct device *device);
+
+/* In bytes: what is asked for, and what the driver says there is. */
+struct virtio_balloon_info {
+	uint64_t target;
+	uint64_t actual;
+};
+
+/* Any thread but the balloon's. */
+void virtio_balloon_info(struct device *device,
+			 struct virtio_balloon_info *info);
+extern const struct device_type virtio_vsock_type;
+
+/* What that creates where the host's kernel serves the queues. */
+extern const struct device_type vhost_vsock_type;
+
+/* A socket device (5.10), as the user asked for it. */
+struct virtio_vsock_options {
+	uint64_t cid;
+	const char *path; /* the host's socket; NULL: AF_VSOCK, by vhost */
+	int vhost; /* enum virtio_vsock_vhost */
+};
+
+enum virtio_vsock_vhost {
+	VIRTIO_VSOCK_VHOST_AUTO, /* where there is no path */
+	VIRTIO_VSOCK_VHOST_ON,
+	VIRTIO_VSOCK_VHOST_OFF,
+};
+
+extern const struct virtio_vsock_options virtio_vsock_defaults;
+extern const struct option_desc virtio_vsock_keys[];
+/* One shared folder, as the user asked for it. */
+struct virtio_9p_options {
+	const char *path;
+	const char *tag;
+	bool read_only;
+	int security; /* 0: none, 1: mapped */
+};
+
+extern const struct option_desc virtio_9p_keys[];
 
 #endif
