@@ -184,15 +184,9 @@ static void uring_submit(struct engine *engine)
 	finish_and_listen(uring);
 }
 
-static void uring_reap(struct engine *engine, bool wait)
+static void uring_reap(struct engine *engine)
 {
-	struct uring *uring = container_of(engine, struct uring, engine);
-	struct io_uring_cqe *cqe;
-
-	/* An error, EINTR: the caller comes again, or the loop does. */
-	if (wait && uring->with_kernel)
-		io_uring_wait_cqe(&uring->ring, &cqe);
-	finish_complete(uring);
+	finish_complete(container_of(engine, struct uring, engine));
 }
 
 static void uring_destroy(struct engine *engine)

@@ -26,6 +26,7 @@
 #include <lkvm/util.h>
 
 #include "engine-fault.h"
+#include "engine-wait.h"
 
 #define SIZE (1 * MIB)
 #define DEPTH 4
@@ -595,7 +596,7 @@ static enum engine_kind auto_kind(struct fixture *f, bool direct)
 
 	assert_int_equal(
 		engine_create(ENGINE_AUTO, direct, 8, f->loop, &engine), 0);
-	kind = engine_kind(engine);
+	kind = engine->kind;
 	engine_destroy(engine);
 	return kind;
 }
