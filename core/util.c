@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -187,6 +188,18 @@ uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+void timer_arm(int fd, uint64_t ns)
+{
+	const struct itimerspec when = {
+		.it_value = {
+			.tv_sec = (time_t)(ns / 1000000000ULL),
+			.tv_nsec = (long)(ns % 1000000000ULL),
+		},
+	};
+
+	timerfd_settime(fd, 0, &when, NULL);
 }
 
 void print_count(FILE *out, const char *who, const char *what, uint64_t count)

@@ -18,9 +18,6 @@ struct image_request;
 struct throttle;
 struct throttle_queue;
 
-/* A bucket holds what this time brings, and is full at first. */
-#define THROTTLE_BURST_NS 100000000ULL
-
 /* @iops and @bandwidth are per second; 0: no limit. Returns 0 or -ENOMEM. */
 int throttle_create(uint64_t iops, uint64_t bandwidth, struct throttle **out);
 

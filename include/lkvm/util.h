@@ -113,6 +113,9 @@ int thread_create(pthread_t *thread, void *(*run)(void *opaque), void *opaque);
 /* Monotonic time in nanoseconds. */
 uint64_t now_ns(void);
 
+/* Let the timerfd @fd (CLOCK_MONOTONIC) run out once, @ns (not 0) from now. */
+void timer_arm(int fd, uint64_t ns);
+
 /*
  * Add to a counter that only one thread writes, and any may read: no locked
  * instruction on a data path.
