@@ -285,7 +285,8 @@ int ram_map(struct guest_memory *mem, struct memory_region *r)
 	 * 2 MiB hold a few tables, for which zeroing a whole huge page would
 	 * cost more than it saves.
 	 */
-	if (!mem->backing.no_thp && r->size > HUGE_PAGE)
+	if (!mem->backing.no_thp && !mem->backing.hugetlbfs &&
+	    r->size > HUGE_PAGE)
 		madvise(r->host + HUGE_PAGE, r->size - HUGE_PAGE,
 			MADV_HUGEPAGE);
 	return 0;
