@@ -11,6 +11,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -97,9 +98,16 @@ static bool msix_masked(const struct msix *msix, const struct msix_vector *v)
 /* After a mask or the table has changed. */
 static void msix_refresh_locked(struct msix *msix, struct msix_vector *v)
 {
-	if (msix_masked(msix, v))
+	if (msix_masked(msix, v)) {
+		/* Its eventfd then keeps what others write (6.8.3.4). */
+		if (v->direct)
+			msix_detach(msix, v);
 		return;
+	}
 	msix_update_route(msix, v);
+	/* KVM looks at the eventfd's count, and raises what was kept. */
+	if (v->direct && !v->attached)
+		msix_attach(msix, v);
 	if (v->pending)
 		msix_deliver(msix, v);
 }
@@ -117,6 +125,26 @@ void msix_signal(struct msix *msix, unsigned int vector)
 	else
 		msix_deliver(msix, v);
 	pthread_mutex_unlock(&msix->lock);
+}
+
+int msix_irqfd(struct msix *msix, unsigned int vector)
+{
+	struct msix_vector *v;
+	int fd = -1;
+
+	if (vector >= msix->nr_vectors)
+		return -1;
+	v = &msix->vector[vector];
+	pthread_mutex_lock(&msix->lock);
+	if (msix->enabled) {
+		if (v->eventfd < 0)
+			v->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		v->direct = v->eventfd >= 0;
+		msix_refresh_locked(msix, v);
+		fd = v->eventfd;
+	}
+	pthread_mutex_unlock(&msix->lock);
+	return fd;
 }
 
 bool msix_enabled(struct msix *msix)
@@ -192,12 +220,20 @@ static void table_write_locked(struct msix *msix, uint64_t offset,
 	}
 }
 
+static bool is_pending(const struct msix_vector *v)
+{
+	struct pollfd kept = { .fd = v->eventfd, .events = POLLIN };
+
+	return v->pending ||
+	       (v->direct && !v->attached && poll(&kept, 1, 0) > 0);
+}
+
 static uint64_t pba_locked(const struct msix *msix)
 {
 	uint64_t bits = 0;
 
 	for (unsigned int i = 0; i < msix->nr_vectors; i++)
-		if (msix->vector[i].pending)
+		if (is_pending(&msix->vector[i]))
 			bits |= BIT_ULL(i);
 	return bits;
 }

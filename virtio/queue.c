@@ -253,7 +253,21 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain)
 	return 1;
 }
 
-void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
+void virtq_unpop(struct virtq *vq, uint16_t head)
+{
+	vq->last_avail--;
+	vq->in_flight_map[head / 64] &= ~BIT_ULL(head % 64);
+}
+
+void virtq_set_position(struct virtq *vq, uint16_t last_avail)
+{
+	vq->last_avail = last_avail;
+	vq->used_idx = le16toh(
+		__atomic_load_n(&vq->used->idx, __ATOMIC_ACQUIRE));
+	vq->signalled_used = vq->used_idx;
+}
+
+void virtq_fill(struct virtq *vq, uint16_t head, uint32_t written)
 {
 	struct vring_used_elem *elem =
 		&vq->used->ring[vq->used_idx & (vq->size - 1)];
@@ -262,9 +276,19 @@ void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
 	__atomic_store_n(&elem->id, htole32(head), __ATOMIC_RELAXED);
 	__atomic_store_n(&elem->len, htole32(written), __ATOMIC_RELAXED);
 	vq->used_idx++;
-	/* Buffers and element are written before idx shows them (2.7.8.2). */
+}
+
+void virtq_show(struct virtq *vq)
+{
+	/* Buffers and elements are written before idx shows them (2.7.8.2). */
 	__atomic_store_n(&vq->used->idx, htole16(vq->used_idx),
 			 __ATOMIC_RELEASE);
+}
+
+void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
+{
+	virtq_fill(vq, head, written);
+	virtq_show(vq);
 }
 
 bool virtq_should_signal(struct virtq *vq)

@@ -404,7 +404,8 @@ static int create_device(struct vm *vm, const struct device_request *request)
 	int err;
 
 	err = request->type->create(&vm->machine, request->config, &device);
-	if (err)
+	/* A type may be asked for nothing: `-n mode=none`. */
+	if (err || !device)
 		return err;
 	while (*end)
 		end = &(*end)->next;

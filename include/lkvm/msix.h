@@ -24,6 +24,7 @@ struct msix_vector {
 	int eventfd; /* -1 until first used */
 	bool attached; /* eventfd is an irqfd of gsi */
 	bool stale; /* the route has not seen the last address or data */
+	bool direct; /* others write eventfd: see msix_irqfd() */
 	bool pending;
 };
 
@@ -74,5 +75,13 @@ bool msix_enabled(struct msix *msix);
  * ignored. Any thread.
  */
 void msix_signal(struct msix *msix, unsigned int vector);
+
+/*
+ * The eventfd of @vector, for somebody outside of this process to raise it by;
+ * what is written while the vector is masked stays pending. It remains msix's
+ * own, and good until msix_reset(). Returns -1 when MSI-X is off, there is no
+ * such vector, or no eventfd is to be had. Any thread.
+ */
+int msix_irqfd(struct msix *msix, unsigned int vector);
 
 #endif

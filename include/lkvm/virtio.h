@@ -100,11 +100,32 @@ void virtq_reset(struct virtq *vq);
 int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
 
 /*
+ * Undo the last virtq_pop() that has neither been undone nor pushed, of chain
+ * @head: the next one takes it again. Chains popped before it may be pushed in
+ * the meantime; none popped after it may be. The queue's thread.
+ */
+void virtq_unpop(struct virtq *vq, uint16_t head);
+
+/*
+ * Somebody else (vhost) has served the queue up to entry @last_avail of the
+ * avail ring, and every chain before it was pushed. Nobody serves it now.
+ */
+void virtq_set_position(struct virtq *vq, uint16_t last_avail);
+
+/*
  * Return chain @head with @written bytes of its writable part filled. Every
  * popped chain is pushed exactly once, in any order; one that virtq_break()
  * was called for is not pushed at all. The queue's thread.
  */
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t written);
+
+/*
+ * The same in two steps, for chains that the driver must see together
+ * (5.1.6.4): fill as many as belong together, no more than were popped, then
+ * show them all. The queue's thread.
+ */
+void virtq_fill(struct virtq *vq, uint16_t head, uint32_t written);
+void virtq_show(struct virtq *vq);
 
 /*
  * The device cannot make sense of a chain: no more chains come from this
@@ -171,6 +192,13 @@ struct virtio_transport_ops {
 	void (*signal_queue)(void *transport, struct virtq *vq);
 	/* Interrupt for a configuration change. Any thread. */
 	void (*signal_config)(void *transport);
+	/*
+	 * An eventfd by which the kernel can interrupt for @vq, without us,
+	 * until the device is reset; the transport's own. -1: there is none,
+	 * and signal_queue() is the only way. NULL: there never is.
+	 * device->lock held, the device active.
+	 */
+	int (*queue_irqfd)(void *transport, struct virtq *vq);
 	/*
 	 * Deliver notifications of queue @index to eventfd @fd instead of
 	 * handle_queue(). device->lock held. Returns 0 or -errno.
@@ -341,6 +369,7 @@ extern const struct virtio_transport virtio_pci_transport;
 
 extern const struct device_type virtio_balloon_type;
 extern const struct device_type virtio_blk_type;
+extern const struct device_type virtio_rng_type;
 
 /*
  * One disk, as the user asked for it. (struct virtio_blk_config is the
@@ -367,6 +396,11 @@ struct virtio_blk_options {
 /* What holds where the user says nothing; and the keys to say it with. */
 extern const struct virtio_blk_options virtio_blk_defaults;
 extern const struct option_desc virtio_blk_keys[];
+extern const struct option_desc virtio_rng_keys[];
+
+/* One network device: struct net_options of net.h. */
+extern const struct device_type virtio_net_type;
+extern const struct option_desc virtio_net_keys[];
 
 /*
  * The disk's file or block device may have been resized: look, and tell the
