@@ -300,7 +300,7 @@ static void statistics_are_read_and_the_buffer_kept(void **state)
 
 	run(f, F(STATS_VQ), 3);
 	put_stat(f, 0, VIRTIO_BALLOON_S_MEMFREE, 12345);
-	put_stat(f, 1, 999, 1);
+	put_stat(f, 1, VIRTIO_BALLOON_S_NR, 77);
 	put_stat(f, 2, VIRTIO_BALLOON_S_MEMTOT, 1ULL << 40);
 	put_stat(f, 3, VIRTIO_BALLOON_S_AVAIL, 7);
 	/* The last is cut off. */

@@ -76,12 +76,14 @@ static void refuses_vcpus_that_are_not_there_or_twice(void **state)
 {
 	int cpu = some_cpu();
 	char list[64];
-	int pins[VCPUS];
+	int pins[VCPUS + 1];
 
 	(void)state;
+	pins[VCPUS] = -1;
 	assert_int_equal(parse(pins, "2=", cpu), 0);
 	assert_int_equal(parse(pins, "3=", cpu), -EINVAL);
 	assert_int_equal(parse(pins, "4294967296=", cpu), -EINVAL);
+	assert_int_equal(pins[VCPUS], -1);
 	snprintf(list, sizeof(list), "0=%d,0=%d", cpu, cpu);
 	assert_int_equal(pin_parse(list, VCPUS, pins), -EINVAL);
 }
