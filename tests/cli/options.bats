@@ -136,13 +136,13 @@ load helpers
 
 @test "--disk's keys are checked" {
 	truncate -s 1M disk
-	refuses "--disk: unknown key 'rw' (it has: file, ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, discard, iops, bw, locking, backing-ok)" \
+	refuses "--disk: unknown key 'rw' (it has: file, ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, packed, discard, iops, bw, locking, backing-ok)" \
 		run -k kernel -d disk,rw
-	refuses "--disk: unknown key '' (it has: file, ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, discard, iops, bw, locking, backing-ok)" \
+	refuses "--disk: unknown key '' (it has: file, ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, packed, discard, iops, bw, locking, backing-ok)" \
 		run -k kernel -d disk,
-	refuses "--disk: unknown key '' (it has: file, ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, discard, iops, bw, locking, backing-ok)" \
+	refuses "--disk: unknown key '' (it has: file, ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, packed, discard, iops, bw, locking, backing-ok)" \
 		run -k kernel -d disk,ro,
-	refuses "--disk: unknown key 'size' (it has: file, ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, discard, iops, bw, locking, backing-ok)" \
+	refuses "--disk: unknown key 'size' (it has: file, ro, direct, format, cache, engine, snapshot, serial, queues, queue-size, packed, discard, iops, bw, locking, backing-ok)" \
 		run -k kernel -d disk,ro,size=1
 	refuses "--disk: ro: bad value 'maybe': use on or off" \
 		run -k kernel -d disk,ro=maybe
