@@ -342,7 +342,8 @@ static void print_option(const struct option_desc *desc)
 
 	snprintf(left, sizeof(left), "  %c%c%s --%s%s%s",
 		 desc->letter ? '-' : ' ', desc->letter ? desc->letter : ' ',
-		 desc->letter ? "," : " ", desc->name, desc->metavar ? " " : "",
+		 desc->letter ? "," : " ", desc->name,
+		 desc->metavar && !desc->optional ? " " : "",
 		 desc->metavar ? desc->metavar : "");
 	print_line(left, desc->help);
 }

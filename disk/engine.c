@@ -19,6 +19,12 @@
 #define ZERO_BYTES (256 * KIB)
 #define ZERO_ALIGN 4096
 
+/*
+ * A batch ends when so much was moved, though more is to do: what the calls
+ * are made for can use it meanwhile, on another CPU.
+ */
+#define BATCH_BYTES (128 * KIB)
+
 /* Ways to write zeroes, best first; the next when a file system lacks one. */
 enum zero_method { ZERO_PUNCH, ZERO_RANGE, ZERO_WRITE };
 
@@ -104,6 +110,7 @@ static void report(struct engine *engine, struct engine_io *io, int result)
 {
 	engine->in_flight--;
 	engine->finished++;
+	engine->batch_bytes += io->transferred;
 	io->done(io, result);
 }
 
@@ -213,6 +220,17 @@ void engine_submit(struct engine *engine, struct engine_io *io)
 	engine->in_flight++;
 }
 
+/* For what is done since the last time. */
+static void end_batch(struct engine *engine)
+{
+	if (engine->batch_at == engine->finished)
+		return;
+	engine->batch_at = engine->finished;
+	engine->batch_bytes = 0;
+	if (engine->batch_fn)
+		engine->batch_fn(engine->batch_opaque);
+}
+
 static bool may_start(const struct engine *engine)
 {
 	return engine->waiting && engine->active < engine->depth;
@@ -227,6 +245,8 @@ static void start_waiting(struct engine *engine)
 		if (!engine->waiting)
 			engine->waiting_tail = &engine->waiting;
 		start(engine, io);
+		if (engine->batch_bytes >= BATCH_BYTES)
+			end_batch(engine);
 	}
 }
 
@@ -242,11 +262,7 @@ static void run(struct engine *engine, bool reap, bool wait)
 			engine->ops->submit(engine);
 	} while (may_start(engine));
 	engine->busy = false;
-	if (engine->batch_at != engine->finished) {
-		engine->batch_at = engine->finished;
-		if (engine->batch_fn)
-			engine->batch_fn(engine->batch_opaque);
-	}
+	end_batch(engine);
 }
 
 void engine_kick(struct engine *engine)

@@ -6,24 +6,11 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <lkvm/bucket.h>
 #include <lkvm/image.h>
 #include <lkvm/loop.h>
 #include <lkvm/throttle.h>
 #include <lkvm/util.h>
-
-#define SECOND_NS 1000000000ULL
-
-/* Whatever was asked for: an hour later it is forgiven. */
-#define MAX_DEBT_NS (3600 * SECOND_NS)
-
-/*
- * A token bucket, told by time instead of tokens: when it will be full again.
- * It is empty if that takes THROTTLE_BURST_NS or more.
- */
-struct bucket {
-	uint64_t rate; /* a second; 0: no limit */
-	uint64_t full_at; /* ns */
-};
 
 struct throttle {
 	pthread_mutex_t lock;
@@ -37,31 +24,10 @@ struct throttle_queue {
 		       struct image_request *request);
 	struct loop_source timer; /* a timerfd */
 	struct image_request *waiting, **waiting_tail;
+	bool hurry; /* nothing waits */
 };
 
 /* ---- buckets ------------------------------------------------------------- */
-
-/* Nanoseconds until there is something in it. */
-static uint64_t bucket_wait(const struct bucket *bucket, uint64_t now)
-{
-	uint64_t empty_until = now + THROTTLE_BURST_NS;
-
-	if (!bucket->rate || bucket->full_at < empty_until)
-		return 0;
-	return bucket->full_at - empty_until + 1;
-}
-
-static void bucket_pay(struct bucket *bucket, uint64_t tokens, uint64_t now)
-{
-	unsigned __int128 ns;
-
-	if (!bucket->rate)
-		return;
-	ns = (unsigned __int128)tokens * SECOND_NS / bucket->rate;
-	bucket->full_at = MAX(bucket->full_at, now) +
-			  (uint64_t)MIN(ns, (unsigned __int128)MAX_DEBT_NS);
-	bucket->full_at = MIN(bucket->full_at, now + MAX_DEBT_NS);
-}
 
 uint64_t throttle_take(struct throttle *throttle, uint64_t bytes, bool force,
 		       uint64_t at_ns)
@@ -122,18 +88,6 @@ static struct image_request *pop(struct throttle_queue *tq)
 	return request;
 }
 
-static void arm(struct throttle_queue *tq, uint64_t wait_ns)
-{
-	const struct itimerspec when = {
-		.it_value = {
-			.tv_sec = (time_t)(wait_ns / SECOND_NS),
-			.tv_nsec = (long)(wait_ns % SECOND_NS),
-		},
-	};
-
-	timerfd_settime(tq->timer.fd, 0, &when, NULL);
-}
-
 static void timer_ready(void *opaque, uint32_t events)
 {
 	struct throttle_queue *tq = opaque;
@@ -149,7 +103,7 @@ static void timer_ready(void *opaque, uint32_t events)
 			tq->submit(tq->queue, pop(tq));
 	}
 	if (wait)
-		arm(tq, wait);
+		timer_arm(tq->timer.fd, wait);
 	image_end_batch(tq->queue);
 }
 
@@ -161,20 +115,23 @@ bool throttle_pass(struct throttle_queue *tq, struct image_request *request)
 		return true;
 	/* Behind those that came before. */
 	if (!tq->waiting)
-		wait = throttle_take(tq->throttle, bytes_of(request), false,
+		wait = throttle_take(tq->throttle, bytes_of(request), tq->hurry,
 				     now_ns());
 	if (!wait)
 		return true;
 	if (!tq->waiting)
-		arm(tq, wait);
+		timer_arm(tq->timer.fd, wait);
 	request->next = NULL;
 	*tq->waiting_tail = request;
 	tq->waiting_tail = &request->next;
 	return false;
 }
 
-void throttle_hurry(struct throttle_queue *tq)
+void throttle_hurry(struct throttle_queue *tq, bool hurry)
 {
+	tq->hurry = hurry;
+	if (!hurry)
+		return;
 	while (tq->waiting) {
 		throttle_take(tq->throttle, bytes_of(tq->waiting), true,
 			      now_ns());

@@ -204,14 +204,11 @@ void vhost_stop(struct vhost *vhost)
 	io_thread_call(vhost->thread, nothing, NULL);
 }
 
-bool vhost_kick(struct vhost *vhost, unsigned int index)
+void vhost_kick(struct vhost *vhost, unsigned int index)
 {
 	for (unsigned int i = 0; i < vhost->count; i++)
-		if (vhost->queue[i].vq->index == index) {
+		if (vhost->queue[i].vq->index == index)
 			eventfd_write(vhost->queue[i].kick_fd, 1);
-			return true;
-		}
-	return false;
 }
 
 /* ---- life ---------------------------------------------------------------- */

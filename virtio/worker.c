@@ -53,7 +53,7 @@ void virtio_worker_idle(struct virtio_worker *worker)
 
 static void start_locked(struct virtio_worker *worker)
 {
-	if (!worker->active)
+	if (!worker->active || worker->paused || worker->started)
 		return;
 	io_thread_call(worker->thread, start_on_thread, worker);
 	worker->started = true;
@@ -105,6 +105,7 @@ void virtio_worker_deactivate(struct virtio_worker *worker)
 void virtio_worker_quiesce(struct virtio_worker *worker)
 {
 	pthread_mutex_lock(&worker->vdev->lock);
+	worker->paused = true;
 	stop_locked(worker);
 	pthread_mutex_unlock(&worker->vdev->lock);
 }
@@ -112,6 +113,7 @@ void virtio_worker_quiesce(struct virtio_worker *worker)
 void virtio_worker_resume(struct virtio_worker *worker)
 {
 	pthread_mutex_lock(&worker->vdev->lock);
+	worker->paused = false;
 	start_locked(worker);
 	pthread_mutex_unlock(&worker->vdev->lock);
 }
@@ -132,6 +134,8 @@ void virtio_worker_serve(struct virtio_worker *worker, struct virtq *vq,
 		virtq_disable_notify(vq);
 		while (budget && (got = take(worker, vq)) > 0)
 			budget--;
+		if (worker->ops->taken)
+			worker->ops->taken(worker);
 		virtio_device_signal(worker->vdev, vq);
 		if (got == -EPROTO)
 			virtio_device_broken(worker->vdev);

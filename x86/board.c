@@ -188,8 +188,9 @@ static int add_ram(struct machine *machine, uint64_t bytes)
 		err = memory_add_ram(memory, X86_HOLE_END, bytes - low);
 	if (err)
 		log_err("memory",
-			"cannot give the guest %s of RAM: %s (see --mem)",
-			format_size(bytes).text, strerror(-err));
+			"cannot give the guest %s of RAM: %s (%s)",
+			format_size(bytes).text, strerror(-err),
+			memory_advice(memory));
 	return err;
 }
 

@@ -93,7 +93,10 @@ int engine_create(enum engine_kind kind, bool direct, unsigned int depth,
 /* Nothing is in flight. NULL is allowed. */
 void engine_destroy(struct engine *engine);
 
-/* Call @fn(@opaque) after each batch of done()s: for what costs per batch. */
+/*
+ * Call @fn(@opaque) after each batch of done()s: for what costs per batch. A
+ * batch may end while more is under way within the same kick.
+ */
 void engine_on_batch(struct engine *engine, void (*fn)(void *opaque),
 		     void *opaque);
 
@@ -149,6 +152,7 @@ struct engine {
 	void (*batch_fn)(void *opaque);
 	void *batch_opaque;
 	uint64_t batch_at; /* finished, at the last batch_fn() */
+	uint64_t batch_bytes; /* transferred since */
 };
 
 /*

@@ -42,7 +42,10 @@ struct option_desc {
 		    const char *value);
 	/* OPTION_CALL that takes a list: what may stand in it; for the help */
 	const struct option_desc *keys;
-	/* OPTION_CALL: a value comes by `--name=value` only, or is NULL */
+	/*
+	 * OPTION_CALL: a value comes by `--name=value` only, or is NULL; the
+	 * metavar is "[=VALUE]" then.
+	 */
 	bool optional;
 	const void *arg; /* the caller's own; for call() */
 };

@@ -18,9 +18,6 @@ struct image_request;
 struct throttle;
 struct throttle_queue;
 
-/* A bucket holds what this time brings, and is full at first. */
-#define THROTTLE_BURST_NS 100000000ULL
-
 /* @iops and @bandwidth are per second; 0: no limit. Returns 0 or -ENOMEM. */
 int throttle_create(uint64_t iops, uint64_t bandwidth, struct throttle **out);
 
@@ -50,7 +47,10 @@ void throttle_queue_destroy(struct throttle_queue *tq);
 /* May @request go now? Otherwise it waits. Flushes always may. */
 bool throttle_pass(struct throttle_queue *tq, struct image_request *request);
 
-/* Submit all that waits; it is paid for by what comes later. */
-void throttle_hurry(struct throttle_queue *tq);
+/*
+ * While @hurry, submit all that waits and let all else pass: it is paid for by
+ * what comes later.
+ */
+void throttle_hurry(struct throttle_queue *tq, bool hurry);
 
 #endif

@@ -74,8 +74,8 @@ void vhost_stop(struct vhost *vhost);
 
 /*
  * For virtio_device_ops.handle_queue: a notification of queue @index of the
- * device that came without ioeventfd. False: it is none of ours. Any thread.
+ * device, one of the kernel's, that came without ioeventfd. Any thread.
  */
-bool vhost_kick(struct vhost *vhost, unsigned int index);
+void vhost_kick(struct vhost *vhost, unsigned int index);
 
 #endif

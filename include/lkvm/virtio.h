@@ -367,7 +367,9 @@ extern const struct virtio_transport virtio_pci_transport;
 
 /* ---- device types ------------------------------------------------------- */
 
+extern const struct device_type virtio_balloon_type;
 extern const struct device_type virtio_blk_type;
+extern const struct device_type virtio_rng_type;
 
 /*
  * One disk, as the user asked for it. (struct virtio_blk_config is the
@@ -394,6 +396,11 @@ struct virtio_blk_options {
 /* What holds where the user says nothing; and the keys to say it with. */
 extern const struct virtio_blk_options virtio_blk_defaults;
 extern const struct option_desc virtio_blk_keys[];
+extern const struct option_desc virtio_rng_keys[];
+
+/* One network device: struct net_options of net.h. */
+extern const struct device_type virtio_net_type;
+extern const struct option_desc virtio_net_keys[];
 
 /*
  * The disk's file or block device may have been resized: look, and tell the
@@ -401,6 +408,41 @@ extern const struct option_desc virtio_blk_keys[];
  */
 int virtio_blk_resize(struct device *device);
 
+/* The balloon, as the user asked for it. */
+struct virtio_balloon_options {
+	uint64_t target; /* bytes */
+	bool deflate_on_oom;
+	bool reporting;
+	bool hinting;
+	uint64_t stats_seconds; /* 0: no statistics */
+};
+
+extern const struct virtio_balloon_options virtio_balloon_defaults;
+extern const struct option_desc virtio_balloon_keys[];
+
+/*
+ * Ask the guest to have @bytes (whole pages of them) in the balloon, which it
+ * does in its own time, if at all. Any thread but the balloon's. Returns 0 or
+ * -EINVAL (more than RAM).
+ */
+int virtio_balloon_set_target(struct device *device, uint64_t bytes);
+
+/*
+ * Ask the guest once for hints of all its free pages, which then go back to
+ * the host. Any thread but the balloon's. Returns 0, -ENOTSUP (its driver does
+ * not do that, or hinting is off) or -EBUSY (it has not answered the last one).
+ */
+int virtio_balloon_hint(struct device *device);
+
+/* In bytes: what is asked for, and what the driver says there is. */
+struct virtio_balloon_info {
+	uint64_t target;
+	uint64_t actual;
+};
+
+/* Any thread but the balloon's. */
+void virtio_balloon_info(struct device *device,
+			 struct virtio_balloon_info *info);
 extern const struct device_type virtio_vsock_type;
 
 /* What that creates where the host's kernel serves the queues. */

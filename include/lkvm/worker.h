@@ -25,6 +25,11 @@ struct virtio_worker_ops {
 	 * has just been started. The worker runs and the queue is running.
 	 */
 	void (*kicked)(struct virtio_worker *worker, struct virtq *vq);
+	/*
+	 * virtio_worker_serve() has taken a batch of chains: what costs per
+	 * batch, before the driver's interrupt. Optional.
+	 */
+	void (*taken)(struct virtio_worker *worker);
 	/* The worker may touch its queues from now on. Optional. */
 	void (*start)(struct virtio_worker *worker);
 	/*
@@ -47,6 +52,7 @@ struct virtio_worker {
 	struct io_thread *thread;
 	unsigned int first, count; /* of the device's queues */
 	bool active; /* vdev->lock: the driver has set the device up */
+	bool paused; /* vdev->lock: between quiesce and resume */
 	bool started; /* vdev->lock: between start and stop */
 	bool running; /* the thread's: queues may be touched */
 	sem_t idle;
@@ -73,7 +79,10 @@ void virtio_worker_destroy(struct virtio_worker *worker);
 int virtio_worker_activate(struct virtio_worker *worker);
 void virtio_worker_deactivate(struct virtio_worker *worker);
 
-/* For device_type.quiesce and resume; takes vdev->lock. */
+/*
+ * For device_type.quiesce and resume; take vdev->lock. A device that is
+ * activated in between starts with the resume.
+ */
 void virtio_worker_quiesce(struct virtio_worker *worker);
 void virtio_worker_resume(struct virtio_worker *worker);
 

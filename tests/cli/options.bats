@@ -45,7 +45,7 @@ load helpers
 }
 
 @test "the prefix of a name must be unique" {
-	refuses "'--n' could be --name or --nodefaults" run --n x
+	refuses "'--n' could be --network or --name" run --n x
 	refuses "'--' could be *" run --=x
 	refuses "Fatal: Unable to open kernel x: No such file or directory" \
 		run --ker x
@@ -170,4 +170,15 @@ load helpers
 	refuses "unknown option '--a?b' (see 'lkvm help run')" run $'--a\nb'
 	long=$(printf 'x%.0s' {1..5000})
 	refuses "unknown option '--xxx*" run "--$long"
+}
+
+@test "--rng's key is checked" {
+	refuses "--rng: unknown key '' (it has: rate)" run -k kernel --rng=
+	refuses "--rng: unknown key 'rat' (it has: rate)" \
+		run -k kernel --rng=rat=1
+	refuses "--rng: rate needs a value: SIZE" run -k kernel --rng=rate
+	refuses "--rng: rate: bad value '0': use at least 1B" \
+		run -k kernel --rng=rate=0
+	refuses "--rng: rate: bad value 'x': use a number and one of B K M G T P" \
+		run -k kernel --rng=rate=x
 }

@@ -438,6 +438,22 @@ static void the_loop_hears_of_what_takes_time(void **state)
 	}
 }
 
+/* Who waits for the first need not wait for the last. */
+static void much_data_is_more_than_one_batch(void **state)
+{
+	enum { COUNT = 8 };
+	struct fixture *f = *state;
+	struct op op[COUNT];
+
+	for (unsigned int i = 0; i < COUNT; i++) {
+		prepare(f, &op[i], ENGINE_WRITE, 0, f->want, SIZE / 4);
+		submit(f, &op[i].io);
+	}
+	engine_kick(f->engine);
+	assert_int_equal(f->done, COUNT);
+	assert_in_range(f->batches, 2, COUNT);
+}
+
 static void waiting_for_nothing_returns(void **state)
 {
 	struct fixture *f = *state;
@@ -680,6 +696,8 @@ static const struct {
 	T(any_number_may_be_submitted, ~0UL),
 	T(done_may_submit_more, ~0UL),
 	T(the_loop_hears_of_what_takes_time, ~0UL),
+	T(much_data_is_more_than_one_batch,
+	  ONLY(ENGINE_SYNC) | ONLY(ENGINE_URING_CACHED)),
 	T(waiting_for_nothing_returns, ~0UL),
 	T(zeroes_are_written_and_blocks_given_back, ~0UL),
 	T(zeroes_are_written_and_blocks_kept, ~0UL),
