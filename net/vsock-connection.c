@@ -526,7 +526,7 @@ static int parse_line(const char *line, uint32_t *port)
 	uint64_t value;
 	int err;
 
-	if (strncasecmp(line, connect, strlen(connect)))
+	if (strncasecmp(line, connect, strlen(connect)) != 0)
 		return -EINVAL;
 	err = parse_uint(line + strlen(connect), 0, VMADDR_PORT_ANY - 1,
 			 &value);
