@@ -124,7 +124,7 @@ test_vsock_many() {
 	await '^ready'
 	text | grep '^answer' | sort >answers
 	echo answer-{1..10}-{1..10} | tr ' ' '\n' | sort >expected
-	diff answers expected
+	diff answers expected || fail "from the host to the guest"
 	for batch in {1..10}; do
 		jobs=()
 		for i in {1..10}; do
@@ -133,10 +133,13 @@ test_vsock_many() {
 		done
 		wait "${jobs[@]}"
 	done
-	cat answer.* | sort | diff - expected
 	echo >&3
 	finish
 	ended 0
+	# Both ways, each byte comes back.
+	counted bytes-from-guest $((2 * $(wc -c <expected)))
+	counted bytes-to-guest $((2 * $(wc -c <expected)))
+	cat answer.* | sort | diff - expected || fail "from guest to host"
 	counted connections-from-guest 100
 	counted connections-from-host 100
 	counted connections-refused 0

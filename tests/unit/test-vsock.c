@@ -45,6 +45,8 @@ static void a_guest_reaches_a_listener_of_the_host(void **state)
 	expect_data(f, "answer", 6);
 	assert_int_equal(le32toh(f->header.fwd_cnt), 5);
 	assert_int_equal(counter(f, "connections-from-guest"), 1);
+	assert_int_equal(counter(f, "packets-from-guest"), 2);
+	assert_int_equal(counter(f, "packets-to-guest"), 2);
 	assert_int_equal(counter(f, "bytes-from-guest"), 5);
 	assert_int_equal(counter(f, "bytes-to-guest"), 6);
 	close(fd);
