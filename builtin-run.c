@@ -31,6 +31,8 @@ struct run_options {
 	int transport;
 	int on_reset;
 	bool nodefaults;
+	bool fdt;
+	const char *dump_dtb;
 	bool debug_exit;
 	bool stats;
 	bool boot_timer;
@@ -46,7 +48,7 @@ struct run_options {
 
 static const char *const loglevels[] = { "error", "warning", "info", "debug",
 					 NULL };
-static const char *const transports[] = { "pci", NULL };
+static const char *const transports[] = { "pci", "mmio", NULL };
 static const char *const on_reset_choices[] = { "exit", "reset", "fail", NULL };
 
 /* -p may repeat: the kernel sees the strings joined by blanks. */
@@ -124,6 +126,9 @@ const struct option_desc run_options[] = {
 	  "disk image or block device (may repeat); keys below",
 	  .call = add_device, .keys = virtio_blk_keys,
 	  .arg = &virtio_blk_type },
+	{ OPTION_CALL, 0, "9p", "DIR[,TAG][,KEY=VALUE...]",
+	  "share a folder by 9P2000.L (may repeat); keys below",
+	  .call = add_device, .keys = virtio_9p_keys, .arg = &virtio_9p_type },
 	{ OPTION_CALL, 'n', "network", "KEY=VALUE[,...]",
 	  "network device (may repeat); keys below", .call = add_device,
 	  .keys = virtio_net_keys, .arg = &virtio_net_type },
@@ -166,9 +171,15 @@ const struct option_desc run_options[] = {
 	  .offset = FIELD(node), .max = MEMORY_MAX_NODES - 1 },
 	{ OPTION_STRING, 0, "pin", "VCPU=CPU[,VCPU=CPU...]",
 	  "the host's CPUs that vCPUs run on", .offset = FIELD(pin_list) },
-	{ OPTION_ENUM, 0, "virtio-transport", "pci",
+	{ OPTION_ENUM, 0, "virtio-transport", "pci|mmio",
 	  "how virtio devices are attached", .offset = FIELD(transport),
 	  .choices = transports },
+	{ OPTION_FLAG, 0, "fdt", NULL,
+	  "describe the machine by a device tree, not by ACPI and MP tables",
+	  .offset = FIELD(fdt) },
+	{ OPTION_STRING, 0, "dump-dtb", "FILE",
+	  "write the machine's device tree to FILE",
+	  .offset = FIELD(dump_dtb) },
 	{ OPTION_ENUM, 0, "on-reset", "exit|reset|fail",
 	  "when the guest resets: exit with 0, boot again, or exit with 252",
 	  .offset = FIELD(on_reset), .choices = on_reset_choices },
@@ -272,6 +283,7 @@ static const struct virtio_transport *transport_of(int choice)
 {
 	static const struct virtio_transport *const all[] = {
 		&virtio_pci_transport,
+		&virtio_mmio_transport,
 	};
 
 	return all[choice];
@@ -349,6 +361,9 @@ static int run_vm(const struct run_options *options, const char *kernel,
 		.kernel = kernel,
 		.initrd = options->initrd,
 		.cmdline = cmdline,
+		.add_devices = !options->nodefaults,
+		.fdt = options->fdt,
+		.dump_dtb = options->dump_dtb,
 		.ram_bytes = options->ram_bytes,
 		.memory = options->memory,
 		.cpus = (unsigned int)options->cpus,

@@ -323,6 +323,8 @@ static int open_boot_files(struct vm *vm)
 	vm->boot.kernel_path = config->kernel;
 	vm->boot.initrd_path = config->initrd;
 	vm->boot.cmdline = config->cmdline;
+	vm->boot.add_devices = config->add_devices;
+	vm->boot.fdt = config->fdt;
 	err = open_boot_file(config->kernel, "kernel", &vm->boot.kernel_fd);
 	if (!err && config->initrd)
 		err = open_boot_file(config->initrd, "initrd",
@@ -515,6 +517,25 @@ static struct vm *vm_alloc(const struct vm_config *config)
 	return vm;
 }
 
+static int dump_device_tree(struct vm *vm, const char *path)
+{
+	void *tree;
+	size_t size;
+	int fd, err = arch_device_tree(&vm->machine, &tree, &size);
+
+	if (err)
+		return err;
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	err = fd < 0 ? -errno : write_full(fd, tree, size);
+	if (err)
+		log_err("vm", "cannot write the device tree to %s: %s", path,
+			strerror(-err));
+	if (fd >= 0)
+		close(fd);
+	free(tree);
+	return err;
+}
+
 /* What ps and top show of the process. */
 static void set_process_name(const char *name)
 {
@@ -549,6 +570,11 @@ static int vm_create_parts(struct vm *vm)
 	if (err)
 		return err;
 	phase_mark(vm, PHASE_DEVICES);
+	if (vm->config->dump_dtb) {
+		err = dump_device_tree(vm, vm->config->dump_dtb);
+		if (err)
+			return err;
+	}
 	err = arch_boot_load(&vm->machine, &vm->boot);
 	if (err)
 		return err;

@@ -20,7 +20,10 @@ struct vm_config {
 	const char *kvm_path; /* --dev */
 	const char *kernel;
 	const char *initrd; /* NULL: none */
-	const char *cmdline; /* complete */
+	const char *cmdline; /* see struct boot_config, as the next two */
+	bool add_devices;
+	bool fdt;
+	const char *dump_dtb; /* file to write the device tree to, or NULL */
 	uint64_t ram_bytes;
 	struct memory_backing memory;
 	unsigned int cpus;
