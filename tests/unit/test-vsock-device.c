@@ -277,6 +277,8 @@ static void connections_take_turns(void **state)
 	for (unsigned int i = 0; i < 2; i++)
 		assert_int_equal(write(fds[i], data, sizeof(data)),
 				 sizeof(data));
+	/* When this is taken, the device has seen both. */
+	send_op(f, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
 	for (unsigned int i = 0; i < 4; i++) {
 		give_buffer(f, 0);
 		wait_used(f, RX);
