@@ -146,12 +146,17 @@ static void host_refuses(struct vsock_connection *conn)
 	conn->host_shut |= VIRTIO_VSOCK_SHUTDOWN_RCV;
 }
 
+/* What the guest may send: the room that it has been told of, no more. */
+static uint32_t room_of_guest(const struct vsock_connection *conn)
+{
+	return conn->buf_alloc - (conn->rx_cnt - conn->fwd_sent);
+}
+
 /* Tell the guest of room that it has, when by what it knows that is little. */
 static void update_credit(struct vsock_connection *conn)
 {
-	uint32_t room = conn->buf_alloc - (conn->rx_cnt - conn->fwd_sent);
-
-	if (conn->fwd_sent != conn->fwd_cnt && room < conn->buf_alloc / 2)
+	if (conn->fwd_sent != conn->fwd_cnt &&
+	    room_of_guest(conn) < conn->buf_alloc / 2)
 		set_pending(conn, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
 }
 
@@ -242,12 +247,11 @@ static int buffer_data(struct vsock_connection *conn, const struct iovec *iov,
 static void receive_data(struct vsock_connection *conn,
 			 const struct vsock_packet *packet)
 {
-	uint32_t room = conn->buf_alloc - (conn->rx_cnt - conn->fwd_cnt);
 	struct iovec data[VSOCK_MAX_IOV];
 	ssize_t n = 0;
 
 	/* 5.10.6.3.1; and what is shut stays so (5.10.6.5). */
-	if (packet->len > room ||
+	if (packet->len > room_of_guest(conn) ||
 	    conn->guest_shut & VIRTIO_VSOCK_SHUTDOWN_SEND) {
 		vsock_connection_reset(conn);
 		return;
@@ -522,7 +526,7 @@ static int parse_line(const char *line, uint32_t *port)
 	uint64_t value;
 	int err;
 
-	if (strncasecmp(line, connect, strlen(connect)))
+	if (strncasecmp(line, connect, strlen(connect)) != 0)
 		return -EINVAL;
 	err = parse_uint(line + strlen(connect), 0, VMADDR_PORT_ANY - 1,
 			 &value);

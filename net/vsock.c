@@ -65,11 +65,9 @@ uint32_t vsock_free_port(struct vsock *vsock, uint32_t guest_port)
 	uint32_t port;
 
 	/* There are far less connections than ports. */
-	do {
-		port = vsock->next_port++;
-		if (vsock->next_port == VMADDR_PORT_ANY)
-			vsock->next_port = FIRST_PORT;
-	} while (find(vsock, guest_port, port));
+	do
+		port = FIRST_PORT + vsock->next_port++ % FIRST_PORT;
+	while (find(vsock, guest_port, port));
 	return port;
 }
 
@@ -411,7 +409,6 @@ int vsock_create(uint64_t cid, const char *path, struct loop *loop,
 	vsock->loop = loop;
 	vsock->wake = wake;
 	vsock->opaque = opaque;
-	vsock->next_port = FIRST_PORT;
 	LIST_INIT(&vsock->all);
 	TAILQ_INIT(&vsock->ready);
 	err = listen_at(vsock, path);

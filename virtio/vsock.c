@@ -221,14 +221,18 @@ static const struct virtio_device_ops vsock_ops = {
 
 static void vsock_quiesce(struct device *device)
 {
-	virtio_worker_quiesce(
-		&container_of(device, struct vsock_device, vdev.device)->worker);
+	struct vsock_device *dev =
+		container_of(device, struct vsock_device, vdev.device);
+
+	virtio_worker_quiesce(&dev->worker);
 }
 
 static void vsock_resume(struct device *device)
 {
-	virtio_worker_resume(
-		&container_of(device, struct vsock_device, vdev.device)->worker);
+	struct vsock_device *dev =
+		container_of(device, struct vsock_device, vdev.device);
+
+	virtio_worker_resume(&dev->worker);
 }
 
 static void vsock_reset(struct device *device)
@@ -239,9 +243,10 @@ static void vsock_reset(struct device *device)
 
 static void vsock_stats(struct device *device, FILE *out)
 {
-	vsock_print_stats(
-		container_of(device, struct vsock_device, vdev.device)->vsock,
-		device->name, out);
+	struct vsock_device *dev =
+		container_of(device, struct vsock_device, vdev.device);
+
+	vsock_print_stats(dev->vsock, device->name, out);
 }
 
 static void destroy_on_thread(void *opaque)
@@ -349,7 +354,7 @@ const struct option_desc virtio_vsock_keys[] = {
 	{ OPTION_UINT, 0, "cid", "CID", "the guest's address (3 to 4294967294)",
 	  .offset = FIELD(cid), .min = 3, .max = 0xfffffffe },
 	{ OPTION_STRING, 0, "unix", "PATH",
-	  "clients write CONNECT PORT to this socket; the guest's reach PATH_PORT",
+	  "socket where clients write CONNECT PORT; the guest's reach PATH_PORT",
 	  .offset = FIELD(path) },
 	{ OPTION_ENUM, 0, "vhost", "auto|on|off",
 	  "the host's kernel serves it, by AF_VSOCK (auto: without unix=)",

@@ -173,7 +173,7 @@ struct vsock {
 	unsigned int nr_connections; /* all of them, clients too */
 	unsigned int nr_clients;
 	uint64_t large_bytes; /* promised by those with a large buffer */
-	uint32_t next_port;
+	uint32_t next_port; /* of those for clients */
 	struct vsock_list all;
 	struct vsock_list buckets[VSOCK_BUCKETS];
 	struct vsock_queue ready;

@@ -213,6 +213,7 @@ static void packets_wait_while_their_answers_do(void **state)
 {
 	struct fixture *f = *state;
 	struct ring *tx = &f->ring[TX];
+	int fd;
 
 	/* As many answers wait for buffers as there may be. */
 	for (unsigned int i = 0; i < VSOCK_FULL_RESETS; i++) {
@@ -221,8 +222,11 @@ static void packets_wait_while_their_answers_do(void **state)
 	}
 	f->guest_port = 10000 + VSOCK_FULL_RESETS;
 	post(f, header_of(f, VIRTIO_VSOCK_OP_RW), NULL, 0);
+	/* Clients of the host wait, too. */
+	fd = client_says(f, "CONNECT 1000\n");
 	usleep(2000);
 	assert_int_equal(used_idx(tx), tx->seen);
+	assert_int_equal(counter(f, "connections-from-host"), 0);
 	/* All come, in their order, once the guest has buffers. */
 	f->no_buffers = false;
 	for (uint16_t i = 0; i < 8; i++)
@@ -232,7 +236,10 @@ static void packets_wait_while_their_answers_do(void **state)
 		expect(f, VIRTIO_VSOCK_OP_RST);
 	}
 	wait_used(f, TX);
+	f->guest_port = GUEST_PORT;
+	expect(f, VIRTIO_VSOCK_OP_REQUEST);
 	expect_nothing(f);
+	close(fd);
 }
 
 static void data_stays_with_the_host_until_there_is_a_buffer(void **state)
@@ -270,6 +277,8 @@ static void connections_take_turns(void **state)
 	for (unsigned int i = 0; i < 2; i++)
 		assert_int_equal(write(fds[i], data, sizeof(data)),
 				 sizeof(data));
+	/* When this is taken, the device has seen both. */
+	send_op(f, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
 	for (unsigned int i = 0; i < 4; i++) {
 		give_buffer(f, 0);
 		wait_used(f, RX);
