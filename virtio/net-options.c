@@ -19,7 +19,7 @@ static const struct net_options net_defaults = {
 
 /* In the order of the enums. */
 static const char *const modes[] = { "user", "tap", "none", NULL };
-static const char *const transports[] = { "pci", NULL };
+static const char *const transports[] = { "auto", "pci", "mmio", NULL };
 
 #define FIELD(name) offsetof(struct net_options, name)
 
@@ -107,7 +107,11 @@ const struct option_desc virtio_net_keys[] = {
 	{ OPTION_UINT, 0, "mtu", "N",
 	  "longest packet, 68 to 65535 (default: the interface's)",
 	  .offset = FIELD(mtu), .min = 68, .max = 65535 },
-	{ OPTION_ENUM, 0, "trans", "pci", "how the device is attached",
+	{ OPTION_FLAG, 0, "packed", NULL,
+	  "offer packed rings to the guest, without vhost (default off)",
+	  .offset = FIELD(packed) },
+	{ OPTION_ENUM, 0, "trans", "auto|pci|mmio",
+	  "how the device is attached (auto: as all others)",
 	  .offset = FIELD(trans), .choices = transports },
 	{ .kind = OPTION_END },
 };

@@ -561,6 +561,15 @@ static int choose_vhost(struct net *net, const struct net_options *options,
 
 	if (options->vhost == NET_VHOST_OFF)
 		return 0;
+	if (options->packed) {
+		if (options->vhost != NET_VHOST_ON)
+			return 0;
+		log_err("net",
+			"%s: packed goes with vhost=off only: the "
+			"kernel knows no packed rings",
+			name);
+		return -EINVAL;
+	}
 	if (!net->backend->ops->vhost_fd) {
 		if (options->vhost != NET_VHOST_ON)
 			return 0;
@@ -620,6 +629,17 @@ static void set_name(struct net *net, const struct machine *machine)
 		 n);
 }
 
+static const struct virtio_transport *transport_of(int choice)
+{
+	static const struct virtio_transport *const all[] = {
+		[NET_TRANS_DEFAULT] = NULL,
+		[NET_TRANS_PCI] = &virtio_pci_transport,
+		[NET_TRANS_MMIO] = &virtio_mmio_transport,
+	};
+
+	return all[choice];
+}
+
 /* Everything behind the backend. On failure nothing is left but that. */
 static int net_build(struct net *net, struct machine *machine,
 		     const struct net_options *options)
@@ -637,9 +657,12 @@ static int net_build(struct net *net, struct machine *machine,
 		err = choose_vhost(net, options, &fd, &vhost_features);
 	if (err)
 		return err;
-	virtio_device_init(&net->vdev, machine, &virtio_net_type, &net_ops,
-			   net_features(net, mtu, vhost_features),
-			   2 * net->nr_pairs + 1, NET_QUEUE_SIZE);
+	virtio_device_init(
+		&net->vdev, machine, &virtio_net_type, &net_ops,
+		net_features(net, mtu, vhost_features) |
+			(options->packed ? BIT_ULL(VIRTIO_F_RING_PACKED) : 0),
+		2 * net->nr_pairs + 1, NET_QUEUE_SIZE);
+	net->vdev.own_transport = transport_of(options->trans);
 	set_config(net, mtu);
 	err = create_show(net);
 	if (!err)

@@ -52,6 +52,8 @@ enum net_vhost {
 	NET_VHOST_ON,
 };
 
+enum net_trans { NET_TRANS_DEFAULT, NET_TRANS_PCI, NET_TRANS_MMIO };
+
 #define NET_NO_FD UINT64_MAX
 
 /*
@@ -62,7 +64,8 @@ enum net_vhost {
 struct net_options {
 	int mode; /* enum net_mode */
 	int vhost; /* enum net_vhost */
-	int trans;
+	int trans; /* enum net_trans */
+	bool packed; /* offer packed rings, and serve them without vhost */
 	uint8_t guest_mac[ETH_ALEN]; /* all 0: not said */
 	const char *guest_ip;
 	const char *host_ip; /* ADDRESS or ADDRESS/BITS */
