@@ -7,9 +7,8 @@
  *
  * Its interrupt is a level: high while InterruptStatus has a bit set, which
  * is what 4.2.3.4 says, and what lets devices share a line and lose nothing.
- * Neither end of it could be an irqfd: KVM's do not set the status register
- * that the driver reads, and reach an interrupt controller by way of a work
- * queue.
+ * An irqfd would not set the status that the driver reads first, and reaches
+ * the interrupt controller by way of a work queue, later than an ioctl.
  *
  * Lock order: vdev->lock, registers_lock, irq->lock. No lock of this file is
  * held across virtio_device_*().
