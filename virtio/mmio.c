@@ -288,12 +288,6 @@ static void register_write(struct virtio_mmio *vm, uint64_t offset,
 	}
 }
 
-/* 4.2.2.2: registers are read and written as a whole, or not at all. */
-static bool is_register(uint64_t offset, unsigned int len)
-{
-	return len == 4 && offset % 4 == 0;
-}
-
 static uint64_t virtio_mmio_read(void *opaque, uint64_t offset,
 				 unsigned int len)
 {
@@ -305,7 +299,8 @@ static uint64_t virtio_mmio_read(void *opaque, uint64_t offset,
 					  &value, len);
 		return le64toh(value);
 	}
-	return is_register(offset, len) ? register_read(vm, offset) : 0;
+	/* 4.2.2.2: registers are read and written as a whole, or not at all. */
+	return len == 4 ? register_read(vm, offset) : 0;
 }
 
 static void virtio_mmio_write(void *opaque, uint64_t offset, uint64_t value,
@@ -317,7 +312,7 @@ static void virtio_mmio_write(void *opaque, uint64_t offset, uint64_t value,
 	if (offset >= VIRTIO_MMIO_CONFIG)
 		virtio_device_write_config(
 			vm->vdev, offset - VIRTIO_MMIO_CONFIG, &bytes, len);
-	else if (is_register(offset, len))
+	else if (len == 4)
 		register_write(vm, offset, (uint32_t)value);
 }
 
