@@ -49,7 +49,10 @@ void virtio_device_init(struct virtio_device *vdev, struct machine *machine,
 
 int virtio_device_plug(struct virtio_device *vdev)
 {
-	return vdev->machine->virtio_transport->attach(vdev->machine, vdev);
+	const struct virtio_transport *transport =
+		vdev->own_transport ?: vdev->machine->virtio_transport;
+
+	return transport->attach(vdev->machine, vdev);
 }
 
 void virtio_device_release(struct virtio_device *vdev)

@@ -7,9 +7,8 @@
  *
  * Its interrupt is a level: high while InterruptStatus has a bit set, which
  * is what 4.2.3.4 says, and what lets devices share a line and lose nothing.
- * Neither end of it could be an irqfd: KVM's do not set the status register
- * that the driver reads, and reach an interrupt controller by way of a work
- * queue.
+ * An irqfd would not set the status that the driver reads first, and reaches
+ * the interrupt controller by way of a work queue, later than an ioctl.
  *
  * Lock order: vdev->lock, registers_lock, irq->lock. No lock of this file is
  * held across virtio_device_*().
@@ -289,12 +288,6 @@ static void register_write(struct virtio_mmio *vm, uint64_t offset,
 	}
 }
 
-/* 4.2.2.2: registers are read and written as a whole, or not at all. */
-static bool is_register(uint64_t offset, unsigned int len)
-{
-	return len == 4 && offset % 4 == 0;
-}
-
 static uint64_t virtio_mmio_read(void *opaque, uint64_t offset,
 				 unsigned int len)
 {
@@ -306,7 +299,8 @@ static uint64_t virtio_mmio_read(void *opaque, uint64_t offset,
 					  &value, len);
 		return le64toh(value);
 	}
-	return is_register(offset, len) ? register_read(vm, offset) : 0;
+	/* 4.2.2.2: registers are read and written as a whole, or not at all. */
+	return len == 4 ? register_read(vm, offset) : 0;
 }
 
 static void virtio_mmio_write(void *opaque, uint64_t offset, uint64_t value,
@@ -318,7 +312,7 @@ static void virtio_mmio_write(void *opaque, uint64_t offset, uint64_t value,
 	if (offset >= VIRTIO_MMIO_CONFIG)
 		virtio_device_write_config(
 			vm->vdev, offset - VIRTIO_MMIO_CONFIG, &bytes, len);
-	else if (is_register(offset, len))
+	else if (len == 4)
 		register_write(vm, offset, (uint32_t)value);
 }
 

@@ -21,6 +21,7 @@
 #include <lkvm/memory.h>
 
 struct machine;
+struct virtio_transport;
 struct vring_avail;
 struct vring_desc;
 struct vring_packed_desc;
@@ -235,6 +236,8 @@ struct virtio_device {
 	struct device device; /* first: a virtio device is a device */
 	const struct virtio_device_ops *ops;
 	struct machine *machine;
+	/* Set before plug, if not the machine's; NULL: that. */
+	const struct virtio_transport *own_transport;
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 
@@ -289,7 +292,7 @@ void virtio_device_init(struct virtio_device *vdev, struct machine *machine,
 			unsigned int nr_queues, uint16_t queue_size);
 
 /*
- * Connect to the machine's transport (PCI, MMIO). Returns 0 or -errno after
+ * Connect to its own or the machine's transport (PCI, MMIO). Returns 0 or -errno after
  * a message. virtio_device_release() undoes both this and init, also when the
  * plug failed; the device is inactive.
  */

@@ -31,7 +31,7 @@ load helpers
 	refuses "--loglevel needs a value: error|warning|info|debug" \
 		run --loglevel
 	refuses "--on-reset needs a value: exit|reset|fail" run --on-reset
-	refuses "--virtio-transport needs a value: pci" run --virtio-transport
+	refuses "--virtio-transport needs a value: pci|mmio" run --virtio-transport
 }
 
 @test "empty values are refused" {
@@ -122,16 +122,23 @@ load helpers
 		run --loglevel loud
 	refuses "--on-reset: bad value 'again': use exit, reset, fail" \
 		run --on-reset=again
-	refuses "--virtio-transport: bad value 'mmio': use pci" \
-		run --virtio-transport mmio
+	refuses "--virtio-transport: bad value 'isa': use pci, mmio" \
+		run --virtio-transport isa
 	# Not by number, and not by a part of the word.
 	refuses "--loglevel: bad value '1': *" run --loglevel 1
 	refuses "--on-reset: bad value 're': *" run --on-reset re
 	message="Fatal: Unable to open kernel x: No such file or directory"
 	for option in loglevel={error,warning,info,debug} \
-		on-reset={exit,reset,fail} virtio-transport=pci; do
+		on-reset={exit,reset,fail} virtio-transport={pci,mmio}; do
 		refuses "$message" run -k x "--$option"
 	done
+}
+
+@test "a device tree that cannot be written is an error" {
+	[ -c /dev/kvm ] || skip "needs /dev/kvm"
+	printf '\0%.0s' {1..4096} >kernel
+	refuses "cannot write the device tree to /nosuch/dtb: No such file or directory" \
+		run -k kernel -m 16 -c 1 --dump-dtb /nosuch/dtb
 }
 
 @test "--disk's keys are checked" {

@@ -10,6 +10,9 @@
  *	attack window DEVICE SEED COUNT     registers, below a running driver
  *	attack bar DEVICE SEED COUNT        registers, without a driver
  *	attack rings DEVICE SEED COUNT      queues set up by hand
+ *	attack registers ADDRESS SEED COUNT a virtio-mmio device's, without a driver
+ *	attack mmio ADDRESS SEED COUNT      its queue, split
+ *	attack packed ADDRESS SEED COUNT    its queue, packed
  */
 #include <endian.h>
 #include <err.h>
@@ -17,6 +20,7 @@
 #include <linux/pci_regs.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 #include <stdbool.h>
@@ -261,6 +265,8 @@ static void attack_bar(struct bar bar, unsigned int count)
 /* ---- rings -------------------------------------------------------------------- */
 
 struct rings {
+	bool packed;
+	volatile uint8_t *mmio; /* registers; NULL: on PCI, with the next two */
 	volatile struct virtio_pci_common_cfg *common;
 	volatile uint16_t *notify;
 	uint8_t *pages[4]; /* descriptors, avail ring, used ring, buffer */
@@ -282,15 +288,9 @@ static uint64_t physical_address(void *page)
 	return (entry & ((1ULL << 55) - 1)) * PAGE;
 }
 
-static void rings_init(struct rings *rings, int config, struct bar bar)
+static void rings_init(struct rings *rings)
 {
-	uint32_t common, notify;
-
-	virtio_cap(config, VIRTIO_PCI_CAP_COMMON_CFG, &common);
-	virtio_cap(config, VIRTIO_PCI_CAP_NOTIFY_CFG, &notify);
 	memset(rings, 0, sizeof(*rings));
-	rings->common = (void *)(bar.base + common);
-	rings->notify = (void *)(bar.base + notify);
 	for (unsigned int i = 0; i < 4; i++) {
 		uint8_t *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED |
@@ -302,6 +302,17 @@ static void rings_init(struct rings *rings, int config, struct bar bar)
 		rings->pages[i] = page;
 		rings->physical[i] = physical_address(page);
 	}
+}
+
+static void rings_init_pci(struct rings *rings, int config, struct bar bar)
+{
+	uint32_t common, notify;
+
+	rings_init(rings);
+	virtio_cap(config, VIRTIO_PCI_CAP_COMMON_CFG, &common);
+	virtio_cap(config, VIRTIO_PCI_CAP_NOTIFY_CFG, &notify);
+	rings->common = (void *)(bar.base + common);
+	rings->notify = (void *)(bar.base + notify);
 }
 
 /* Our own memory, or none at all: what is in between is this guest's. */
@@ -373,8 +384,112 @@ static void fill_good_rings(struct rings *rings)
 	avail->idx = htole16(1);
 }
 
+/* The same as in fill_rings(), in a packed ring: all is available. */
+static void fill_packed(struct rings *rings, bool good)
+{
+	struct vring_packed_desc *desc = (void *)rings->pages[0];
+	struct virtio_blk_outhdr *header = (void *)rings->pages[3];
+	uint16_t flags[QUEUE_SIZE];
+
+	if (good) {
+		fill_good_rings(rings);
+	} else {
+		fill_rings(rings);
+		header->type = htole32(draw() % 12);
+	}
+	/* What was a head's flags and next becomes an id and flags. */
+	for (unsigned int i = 0; i < QUEUE_SIZE; i++) {
+		flags[i] = le16toh(desc[i].id);
+		desc[i].id = htole16(good ? 0 : draw() % (QUEUE_SIZE + 1));
+		if (good && i > 2)
+			flags[i] = 0;
+		else
+			flags[i] |= 1U << (draw() % 16 || good ?
+						   VRING_PACKED_DESC_F_AVAIL :
+						   VRING_PACKED_DESC_F_USED);
+	}
+	for (unsigned int i = QUEUE_SIZE; i-- > 0;)
+		desc[i].flags = htole16(flags[i]);
+}
+
+static void fill(struct rings *rings, bool good)
+{
+	if (rings->packed)
+		fill_packed(rings, good);
+	else if (good)
+		fill_good_rings(rings);
+	else
+		fill_rings(rings);
+}
+
+static void put_register(struct rings *rings, unsigned int at, uint32_t value)
+{
+	*(volatile uint32_t *)(rings->mmio + at) = htole32(value);
+}
+
+static void start_mmio(struct rings *rings)
+{
+	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+
+	put_register(rings, VIRTIO_MMIO_STATUS, 0);
+	put_register(rings, VIRTIO_MMIO_STATUS, status);
+	put_register(rings, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	put_register(rings, VIRTIO_MMIO_DRIVER_FEATURES,
+		     1 | (rings->packed ? 1U << (VIRTIO_F_RING_PACKED - 32) :
+					  0));
+	put_register(rings, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+	put_register(rings, VIRTIO_MMIO_DRIVER_FEATURES,
+		     1U << VIRTIO_RING_F_INDIRECT_DESC);
+	status |= VIRTIO_CONFIG_S_FEATURES_OK;
+	put_register(rings, VIRTIO_MMIO_STATUS, status);
+	put_register(rings, VIRTIO_MMIO_QUEUE_SEL, 0);
+	put_register(rings, VIRTIO_MMIO_QUEUE_NUM, QUEUE_SIZE);
+	for (unsigned int i = 0; i < 3; i++) {
+		uint64_t address = draw() % 16 ? rings->physical[i] :
+						 draw_address(rings) & ~0xfULL;
+
+		put_register(rings, VIRTIO_MMIO_QUEUE_DESC_LOW + 16 * i,
+			     (uint32_t)address);
+		put_register(rings, VIRTIO_MMIO_QUEUE_DESC_HIGH + 16 * i,
+			     (uint32_t)(address >> 32));
+	}
+	put_register(rings, VIRTIO_MMIO_QUEUE_READY, 1);
+	put_register(rings, VIRTIO_MMIO_STATUS,
+		     status | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+static void notify_device(struct rings *rings, uint16_t value)
+{
+	if (rings->mmio)
+		put_register(rings, VIRTIO_MMIO_QUEUE_NOTIFY, value);
+	else
+		*rings->notify = htole16(value);
+}
+
+static uint8_t device_status(struct rings *rings)
+{
+	if (rings->mmio)
+		return (uint8_t)le32toh(*(
+			volatile uint32_t *)(rings->mmio + VIRTIO_MMIO_STATUS));
+	return rings->common->device_status;
+}
+
+static bool has_used(struct rings *rings)
+{
+	volatile struct vring_used *used = (void *)rings->pages[2];
+	volatile struct vring_packed_desc *desc = (void *)rings->pages[0];
+
+	if (rings->packed)
+		return (le16toh(desc->flags) &
+			(1U << VRING_PACKED_DESC_F_USED |
+			 1U << VRING_PACKED_DESC_F_AVAIL)) ==
+		       (1U << VRING_PACKED_DESC_F_USED |
+			1U << VRING_PACKED_DESC_F_AVAIL);
+	return used->idx;
+}
+
 /* 3.1.1, with an error now and then. */
-static void start_device(struct rings *rings)
+static void start_pci(struct rings *rings)
 {
 	volatile struct virtio_pci_common_cfg *common = rings->common;
 	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
@@ -409,15 +524,12 @@ static void start_device(struct rings *rings)
 /* A broken queue is told by the status, a good request by the used index. */
 static void await_answer(struct rings *rings)
 {
-	volatile struct vring_used *used = (void *)rings->pages[2];
-
 	for (unsigned int i = 0; i < 200; i++) {
-		if (rings->common->device_status &
-		    VIRTIO_CONFIG_S_NEEDS_RESET) {
+		if (device_status(rings) & VIRTIO_CONFIG_S_NEEDS_RESET) {
 			rings->broken++;
 			return;
 		}
-		if (used->idx) {
+		if (has_used(rings)) {
 			rings->answered++;
 			return;
 		}
@@ -432,20 +544,63 @@ static void attack_rings(struct rings *rings, unsigned int count)
 
 		for (unsigned int j = 0; j < 4; j++)
 			memset(rings->pages[j], 0, PAGE);
-		if (good)
-			fill_good_rings(rings);
+		fill(rings, good);
+		if (rings->mmio)
+			start_mmio(rings);
 		else
-			fill_rings(rings);
-		start_device(rings);
-		*rings->notify = 0;
+			start_pci(rings);
+		notify_device(rings, 0);
 		/* Change it under the device's hands. */
 		if (!good && draw() % 4 == 0)
-			fill_rings(rings);
-		*rings->notify = htole16(draw());
+			fill(rings, false);
+		notify_device(rings, (uint16_t)draw());
 		await_answer(rings);
 	}
-	rings->common->device_status = 0;
+	if (rings->mmio)
+		put_register(rings, VIRTIO_MMIO_STATUS, 0);
+	else
+		rings->common->device_status = 0;
 	printf("broken=%u\nanswered=%u\n", rings->broken, rings->answered);
+}
+
+/* ---- virtio-mmio --------------------------------------------------------- */
+
+static volatile uint8_t *map_device(uint64_t address)
+{
+	int fd = open("/dev/mem", O_RDWR | O_SYNC);
+	void *at;
+
+	if (fd < 0)
+		err(1, "/dev/mem");
+	at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		  (off_t)address);
+	if (at == MAP_FAILED)
+		err(1, "no registers at %#llx", (unsigned long long)address);
+	close(fd);
+	return at;
+}
+
+static void attack_mmio(const char *what, uint64_t address, unsigned int count)
+{
+	volatile uint8_t *base = map_device(address);
+	struct bar bar = { base, PAGE };
+	struct rings rings;
+
+	if (*(volatile uint32_t *)base != htole32(0x74726976))
+		errx(1, "no device at %#llx", (unsigned long long)address);
+	if (!strcmp(what, "registers")) {
+		/* Four of five within what a driver knows. */
+		bar.len = 0x120;
+		attack_bar(bar, count / 5 * 4);
+		bar.len = PAGE;
+		attack_bar(bar, count / 5);
+		*(volatile uint32_t *)(base + VIRTIO_MMIO_STATUS) = 0;
+		return;
+	}
+	rings_init(&rings);
+	rings.mmio = base;
+	rings.packed = !strcmp(what, "packed");
+	attack_rings(&rings, count);
 }
 
 /* -------------------------------------------------------------------------------- */
@@ -465,6 +620,10 @@ int main(int argc, char **argv)
 		attack_ports(count);
 		return 0;
 	}
+	if (!strncmp(argv[2], "0x", 2)) {
+		attack_mmio(argv[1], strtoull(argv[2], NULL, 0), count);
+		return 0;
+	}
 	config = open_device(argv[2], "config");
 	if (!strcmp(argv[1], "config")) {
 		attack_config(config, count);
@@ -473,7 +632,7 @@ int main(int argc, char **argv)
 	} else if (!strcmp(argv[1], "bar")) {
 		attack_bar(map_bar(argv[2], config), count);
 	} else if (!strcmp(argv[1], "rings")) {
-		rings_init(&rings, config, map_bar(argv[2], config));
+		rings_init_pci(&rings, config, map_bar(argv[2], config));
 		attack_rings(&rings, count);
 	} else {
 		errx(2, "no attack '%s'", argv[1]);

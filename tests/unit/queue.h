@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A driver's side of one virtqueue, in RAM without KVM: for the tests of
- * virtio/queue.c.
+ * virtio/queue*.c. The functions at the end hide which layout the ring has.
  */
 #ifndef TESTS_UNIT_QUEUE_H
 #define TESTS_UNIT_QUEUE_H
@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include <endian.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@
 #define AVAIL 0x6000
 #define USED 0x8000
 #define BUFFER 0x20000
+#define TABLE 0x10000
 
 #define FIRST_END (1 * MIB)
 
@@ -36,6 +38,14 @@ struct fixture {
 	struct vring_avail *avail;
 	struct vring_used *used;
 	uint16_t avail_idx;
+	/* A driver that does not care for the layout; packed: places, laps. */
+	bool packed;
+	struct vring_packed_desc *ring; /* at desc */
+	struct vring_packed_desc_event *driver_event; /* at avail */
+	struct vring_packed_desc_event *device_event; /* at used */
+	bool avail_wrap, used_wrap;
+	uint16_t used_idx;
+	uint16_t slots[VIRTQ_MAX_SIZE]; /* by id */
 };
 
 /* RAM up to FIRST_END, and a queue that has not been set up. */
@@ -52,6 +62,9 @@ static inline int setup_queue(void **state)
 	f->desc = guest_map(&f->memory, DESC, 16 * VIRTQ_MAX_SIZE);
 	f->avail = guest_map(&f->memory, AVAIL, 6 + 2 * VIRTQ_MAX_SIZE);
 	f->used = guest_map(&f->memory, USED, 6 + 8 * VIRTQ_MAX_SIZE);
+	f->ring = (struct vring_packed_desc *)f->desc;
+	f->driver_event = (struct vring_packed_desc_event *)f->avail;
+	f->device_event = (struct vring_packed_desc_event *)f->used;
 	virtq_reset(&f->vq);
 	*state = f;
 	return 0;
@@ -77,7 +90,12 @@ static inline void configure(struct fixture *f, uint16_t size)
 	f->vq.device_addr = USED;
 	memset(f->avail, 0, sizeof(*f->avail));
 	memset(f->used, 0, sizeof(*f->used));
+	if (f->packed)
+		memset(f->desc, 0, size * sizeof(*f->desc));
 	f->avail_idx = 0;
+	f->used_idx = 0;
+	f->avail_wrap = true;
+	f->used_wrap = true;
 }
 
 static inline void set(struct vring_desc *desc, uint64_t addr, uint32_t len,
@@ -100,6 +118,181 @@ static inline void offer(struct fixture *f, uint16_t head)
 static inline int pop(struct fixture *f)
 {
 	return virtq_pop(&f->vq, &f->chain);
+}
+
+/* ---- either layout ------------------------------------------------------- */
+
+struct buffer {
+	uint64_t addr;
+	uint32_t len;
+	unsigned int flags; /* WRITE, or what a driver must not set */
+};
+
+/* The next slot of a packed ring; returns its flags, which are not written. */
+static inline struct vring_packed_desc *
+place(struct fixture *f, const struct buffer *b, uint16_t id, uint16_t *flags)
+{
+	struct vring_packed_desc *desc = &f->ring[f->avail_idx];
+
+	*flags = (uint16_t)(b->flags |
+			    1U << (f->avail_wrap ? VRING_PACKED_DESC_F_AVAIL :
+						   VRING_PACKED_DESC_F_USED));
+	desc->addr = htole64(b->addr);
+	desc->len = htole32(b->len);
+	desc->id = htole16(id);
+	if (++f->avail_idx == f->vq.size) {
+		f->avail_idx = 0;
+		f->avail_wrap = !f->avail_wrap;
+	}
+	return desc;
+}
+
+static inline void put_packed(struct fixture *f, uint16_t id,
+			      const struct buffer *buffers, unsigned int count)
+{
+	struct vring_packed_desc *first = NULL;
+	uint16_t first_flags = 0;
+
+	for (unsigned int i = 0; i < count; i++) {
+		struct buffer b = buffers[i];
+		struct vring_packed_desc *desc;
+		uint16_t flags;
+
+		b.flags |= i + 1 < count ? VRING_DESC_F_NEXT : 0U;
+		desc = place(f, &b, id, &flags);
+		if (first) {
+			desc->flags = htole16(flags);
+		} else {
+			first = desc;
+			first_flags = flags;
+		}
+	}
+	if (id < VIRTQ_MAX_SIZE)
+		f->slots[id] = (uint16_t)count;
+	__atomic_store_n(&first->flags, htole16(first_flags), __ATOMIC_RELEASE);
+}
+
+/* Offer chain @id; split: it takes the descriptors from @id on. */
+static inline void put_chain(struct fixture *f, uint16_t id,
+			     const struct buffer *buffers, unsigned int count)
+{
+	if (f->packed) {
+		put_packed(f, id, buffers, count);
+		return;
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		unsigned int next = (id + i + 1) % f->vq.size;
+
+		set(&f->desc[(id + i) % f->vq.size], buffers[i].addr,
+		    buffers[i].len,
+		    buffers[i].flags | (i + 1 < count ? VRING_DESC_F_NEXT : 0U),
+		    next);
+	}
+	offer(f, id);
+}
+
+/* Offer the chain @id in an indirect table at TABLE + 0x100 * @id. */
+static inline void put_table(struct fixture *f, uint16_t id,
+			     const struct buffer *buffers, unsigned int count)
+{
+	uint64_t at = TABLE + 0x100ULL * id;
+	const struct buffer whole = { at, count * 16, VRING_DESC_F_INDIRECT };
+	struct vring_desc *entry = guest_map(&f->memory, at, count * 16ULL);
+
+	for (unsigned int i = 0; i < count; i++) {
+		struct vring_packed_desc packed = {
+			.addr = htole64(buffers[i].addr),
+			.len = htole32(buffers[i].len),
+			.id = htole16(0xdead), /* 2.8.7: ignored */
+			.flags = htole16((uint16_t)buffers[i].flags),
+		};
+
+		if (f->packed)
+			memcpy(&entry[i], &packed, sizeof(packed));
+		else
+			set(&entry[i], buffers[i].addr, buffers[i].len,
+			    buffers[i].flags |
+				    (i + 1 < count ? VRING_DESC_F_NEXT : 0U),
+			    i + 1);
+	}
+	put_chain(f, id, &whole, 1);
+}
+
+/* Does the driver see a used chain? Which, and how much was written? */
+static inline bool get_used(struct fixture *f, uint16_t *id, uint32_t *len)
+{
+	struct vring_packed_desc *desc = &f->ring[f->used_idx];
+	uint16_t flags;
+
+	if (!f->packed) {
+		const struct vring_used_elem *elem =
+			&f->used->ring[f->used_idx % f->vq.size];
+
+		if (le16toh(__atomic_load_n(&f->used->idx, __ATOMIC_SEQ_CST)) ==
+		    f->used_idx)
+			return false;
+		*id = (uint16_t)le32toh(elem->id);
+		*len = le32toh(elem->len);
+		f->used_idx++;
+		return true;
+	}
+	flags = le16toh(__atomic_load_n(&desc->flags, __ATOMIC_SEQ_CST));
+	if (!!(flags & 1U << VRING_PACKED_DESC_F_USED) != f->used_wrap ||
+	    !!(flags & 1U << VRING_PACKED_DESC_F_AVAIL) != f->used_wrap)
+		return false;
+	*id = le16toh(desc->id);
+	*len = flags & VRING_DESC_F_WRITE ? le32toh(desc->len) : 0;
+	f->used_idx += f->slots[*id];
+	if (f->used_idx >= f->vq.size) {
+		f->used_idx -= f->vq.size;
+		f->used_wrap = !f->used_wrap;
+	}
+	return true;
+}
+
+/* As 2.7.7 and 2.8.10 have it: an interrupt for the next used chain. */
+static inline void want_event(struct fixture *f)
+{
+	uint16_t off_wrap = f->used_idx | (f->used_wrap ? 0x8000 : 0);
+
+	if (f->packed) {
+		__atomic_store_n(&f->driver_event->off_wrap, htole16(off_wrap),
+				 __ATOMIC_RELAXED);
+		__atomic_store_n(&f->driver_event->flags,
+				 htole16(VRING_PACKED_EVENT_FLAG_DESC),
+				 __ATOMIC_SEQ_CST);
+	} else {
+		__atomic_store_n(&f->avail->ring[f->vq.size],
+				 htole16(f->used_idx), __ATOMIC_SEQ_CST);
+	}
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Must the driver notify, having gone on from @old (and @old_wrap)? */
+static inline bool must_notify(struct fixture *f, uint16_t old, bool old_wrap)
+{
+	uint16_t new = f->avail_idx;
+	uint16_t event, off_wrap;
+
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!f->packed) {
+		event = le16toh(
+			__atomic_load_n((uint16_t *)&f->used->ring[f->vq.size],
+					__ATOMIC_SEQ_CST));
+		return vring_need_event(event, new, old);
+	}
+	if (le16toh(__atomic_load_n(&f->device_event->flags,
+				    __ATOMIC_SEQ_CST)) !=
+	    VRING_PACKED_EVENT_FLAG_DESC)
+		return true;
+	off_wrap = le16toh(
+		__atomic_load_n(&f->device_event->off_wrap, __ATOMIC_SEQ_CST));
+	event = off_wrap & 0x7fff;
+	if (!!(off_wrap & 0x8000) != f->avail_wrap)
+		event -= f->vq.size;
+	if (old_wrap != f->avail_wrap)
+		old -= f->vq.size;
+	return vring_need_event(event, new, old);
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * virtio/queue.c against a driver that this file plays, in RAM without KVM:
+ * virtio/queue-split.c against a driver that this file plays, in RAM without KVM:
  * what a good driver may rely on, and everything a hostile one tries
  * (virtio 1.2, 2.7).
  */
@@ -9,8 +9,6 @@
 #include <linux/virtio_pci.h>
 
 #include "queue.h"
-
-#define TABLE 0x10000
 
 /* Two regions that touch, and a large one with a hole before it. */
 #define SECOND_END (2 * MIB)
