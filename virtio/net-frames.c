@@ -21,11 +21,8 @@ _Static_assert(NET_RX_IOVS >= 2 * VIRTQ_MAX_CHAIN, "room for another chain");
 /* No frame is shorter than its own header. */
 #define MIN_BYTES (NET_HEADER_BYTES + ETH_HLEN)
 
-/* Frames that are received before the driver gets its interrupt... */
-#define RX_BATCH 64
-
-/* ... and before the loop's other sources get a turn. */
-#define RX_ROUNDS 4
+/* Frames that are received before the loop's other sources get a turn. */
+#define RX_BATCH 256
 
 int net_pair_init(struct net_pair *pair)
 {
@@ -225,11 +222,9 @@ static int receive_one(struct net_pair *pair)
 {
 	struct net_backend *backend = pair->net->backend;
 	struct net_rx *rx = &pair->buffers;
-	struct iovec *end;
-	struct iovec kept;
+	struct iovec *iov;
 	unsigned int count;
 	ssize_t len;
-	size_t room;
 	int got;
 
 	if (rx->held)
@@ -238,17 +233,11 @@ static int receive_one(struct net_pair *pair)
 	if (got < 0 || rx->chain_at == rx->chain_end)
 		return got;
 
-	count = pair->mergeable ? rx->iov_end - rx->iov_at :
-				  rx->chain[rx->chain_at].iovs;
-	room = pair->mergeable ? rx->room : rx->chain[rx->chain_at].len;
-	/* The element behind belongs to the next chain, or to nobody. */
-	end = &rx->iov[rx->iov_at + count];
-	kept = *end;
-	*end = (struct iovec) { rx->spill, SPILL_BYTES };
-	len = backend->ops->receive(backend, pair->index, &rx->iov[rx->iov_at],
-				    count + 1, room + SPILL_BYTES);
-	*end = kept;
-
+	iov = &rx->iov[rx->iov_at];
+	count = rx->iov_end - rx->iov_at;
+	iov[count] = (struct iovec) { rx->spill, SPILL_BYTES };
+	len = backend->ops->receive(backend, pair->index, iov, count + 1,
+				    rx->room + SPILL_BYTES);
 	if (len == -EAGAIN)
 		return -EAGAIN;
 	if (len < (ssize_t)MIN_BYTES) {
@@ -256,11 +245,11 @@ static int receive_one(struct net_pair *pair)
 		/* An error that lasts must not keep us here. */
 		return len < 0 && len != -EMSGSIZE ? -EAGAIN : 1;
 	}
-	if (!wanted(pair, &rx->iov[rx->iov_at], count, (size_t)len))
+	if (!wanted(pair, iov, count, (size_t)len))
 		return 1;
-	if ((size_t)len > room) {
+	if ((size_t)len > rx->room) {
 		rx->held = (size_t)len;
-		rx->held_room = room;
+		rx->held_room = rx->room;
 		return rx_unspill(pair);
 	}
 	rx_deliver(pair, (size_t)len);
@@ -270,16 +259,13 @@ static int receive_one(struct net_pair *pair)
 void net_rx_run(struct net_pair *pair)
 {
 	struct virtio_device *vdev = &pair->net->vdev;
+	unsigned int budget = RX_BATCH;
 	int got = 1;
 
 	virtq_disable_notify(pair->rx);
-	for (unsigned int i = 0; i < RX_ROUNDS && got > 0; i++) {
-		unsigned int budget = RX_BATCH;
-
-		while (budget && (got = receive_one(pair)) > 0)
-			budget--;
+	while (budget-- && (got = receive_one(pair)) > 0)
+		/* Early, so that the driver works beside us from now on. */
 		virtio_device_signal(vdev, pair->rx);
-	}
 	if (got == -EPROTO)
 		virtio_device_broken(vdev);
 	/* With no buffers, the driver's next notification brings us back. */
@@ -314,6 +300,8 @@ static int send_one(struct virtio_worker *worker, struct virtq *vq)
 			    chain->out_len - NET_HEADER_BYTES);
 	}
 	virtq_push(vq, chain->head, 0);
+	/* At once: a sender waits for what it has under way. */
+	virtio_device_signal(worker->vdev, vq);
 	return 1;
 }
 

@@ -24,5 +24,7 @@ const struct device_type *const device_table[] = {
 	&virtio_9p_type,
 	&virtio_net_type,
 	&virtio_rng_type,
+	&virtio_balloon_type,
+	&virtio_vsock_type,
 	NULL,
 };

@@ -62,7 +62,8 @@ enum net_vhost {
 struct net_options {
 	int mode; /* enum net_mode */
 	int vhost; /* enum net_vhost */
-	int trans;
+	int trans; /* the option's words in order; -1: not said */
+	bool packed;
 	uint8_t guest_mac[ETH_ALEN]; /* all 0: not said */
 	const char *guest_ip;
 	const char *host_ip; /* ADDRESS or ADDRESS/BITS */
@@ -72,6 +73,11 @@ struct net_options {
 	uint64_t fd; /* or NET_NO_FD */
 	uint64_t pairs;
 	uint64_t mtu;
+};
+
+/* Of one direction, as the guest sees it. */
+struct net_counts {
+	uint64_t frames, bytes, drops;
 };
 
 /* What a backend tells its device. Set before the first attach(). */
@@ -123,6 +129,12 @@ struct net_backend_ops {
 	 * Optional. Stays the backend's.
 	 */
 	int (*vhost_fd)(struct net_backend *backend, unsigned int queue);
+	/*
+	 * What the host has counted, for frames that vhost-net moves. Returns
+	 * 0 or -errno. With vhost_fd. Any thread.
+	 */
+	int (*counts)(struct net_backend *backend, struct net_counts *received,
+		      struct net_counts *sent);
 	/* Free everything; no queue is attached. Main thread. */
 	void (*destroy)(struct net_backend *backend);
 };
