@@ -291,7 +291,7 @@ with_attributes() {
 		done
 	fi
 	truncate -s 32M image
-	mke2fs -q -t ext4 image
+	mke2fs -q -t ext4 -b 4096 image
 	mkdir disk
 	mount -o loop image disk || skip "needs ext4 on a loop device"
 	trap 'umount -l disk' EXIT
@@ -478,13 +478,14 @@ test_reset() {
 test_gone() {
 	mkdir folder
 	echo text >folder/file
+	echo text >folder/other
 	interactive
 	shares '
 		exec 7<file
 		echo ready
 		read -r line
 		cat <&7
-		cat file 2>/dev/null && failed "is there"
+		cat other 2>/dev/null && failed "is there"
 		ls >/dev/null
 		touch new 2>/dev/null && failed "made one"
 		echo alive
