@@ -29,7 +29,8 @@ static void destroy(struct p9_fids *fids, struct p9_fid *fid)
 {
 	if (fid->fd >= 0)
 		close(fid->fd);
-	p9_owner_put(fids, fid->owner);
+	if (fid->has_locks)
+		p9_locks_drop(fids, fid);
 	if (fid->buffer)
 		atomic_fetch_sub(&fids->buffer_bytes, fid->buffer->size);
 	free(fid->buffer);

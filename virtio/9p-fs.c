@@ -172,9 +172,9 @@ int p9_fs_parent(const struct p9_share *share, int fd, struct p9_name *name)
 		err = name_of(share->root, root);
 	if (err)
 		return err;
-	len = strcmp(root, "/") ? strlen(root) : 0;
-	if (strncmp(path, root, len) || path[len] != '/')
-		return strcmp(path, root) ? -ENOENT : -EBUSY;
+	len = strcmp(root, "/") != 0 ? strlen(root) : 0;
+	if (strncmp(path, root, len) != 0 || path[len] != '/')
+		return strcmp(path, root) != 0 ? -ENOENT : -EBUSY;
 	last = strrchr(path + len, '/');
 	if (strlen(last + 1) >= sizeof(name->text))
 		return -ENAMETOOLONG;

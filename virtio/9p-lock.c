@@ -9,10 +9,13 @@
  * protocol does not tell which of both the guest's program asked for.
  *
  * A description is an owner: the locks of one of the guest's processes on one
- * file, through whichever handles, as POSIX wants it. A handle stays with its
- * first owner, so that a lock of flock(), which is the handle's, can be let
- * go by another process. No call waits: the answer to a lock that is taken is
- * that it is, and the guest asks again.
+ * file, through whichever handles, as POSIX wants it. It goes when the process
+ * unlocks all of the file, as Linux does for it at each close(), or with the
+ * handle through which it first locked. The handle alone would not do: v9fs
+ * unlocks all for each process that ends and had inherited a descriptor.
+ *
+ * No call waits: the answer to a lock that is taken is that it is, and the
+ * guest asks again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,32 +37,49 @@ enum {
 };
 
 struct p9_owner {
-	struct p9_owner *next; /* owners_lock, as is refs */
-	unsigned int refs; /* handles */
+	struct p9_owner *next; /* owners_lock */
+	const struct p9_fid *fid; /* that it goes with */
 	uint32_t process; /* the guest's number of it */
 	dev_t dev;
 	ino_t ino;
 	int fd;
 };
 
-void p9_owner_put(struct p9_fids *fids, struct p9_owner *owner)
+/* Unlink and free what @at points to; its locks go with the descriptor. */
+static void drop_locked(struct p9_fids *fids, struct p9_owner **at)
+{
+	struct p9_owner *owner = *at;
+
+	*at = owner->next;
+	fids->nr_owners--;
+	close(owner->fd);
+	free(owner);
+}
+
+void p9_locks_drop(struct p9_fids *fids, const struct p9_fid *fid)
 {
 	struct p9_owner **at = &fids->owners;
 
-	if (!owner)
-		return;
 	pthread_mutex_lock(&fids->owners_lock);
-	if (--owner->refs) {
-		owner = NULL;
-	} else {
-		while (*at != owner)
+	while (*at) {
+		if ((*at)->fid == fid)
+			drop_locked(fids, at);
+		else
 			at = &(*at)->next;
-		*at = owner->next;
 	}
 	pthread_mutex_unlock(&fids->owners_lock);
-	if (owner)
-		close(owner->fd); /* and its locks are gone */
-	free(owner);
+}
+
+/* Where the pointer to the owner stands, or would stand. */
+static struct p9_owner **find_locked(struct p9_fids *fids,
+				     const struct stat *st, uint32_t process)
+{
+	struct p9_owner **at = &fids->owners;
+
+	while (*at && ((*at)->process != process || (*at)->dev != st->st_dev ||
+		       (*at)->ino != st->st_ino))
+		at = &(*at)->next;
+	return at;
 }
 
 /* For locks of both kinds a description must be open for both. */
@@ -72,12 +92,16 @@ static int open_for_locks(const struct p9_share *share, int fd)
 	return opened;
 }
 
-static int create_owner(struct p9_server *server, struct p9_fid *fid,
-			const struct stat *st, uint32_t process)
+static int create_locked(struct p9_server *server, struct p9_fid *fid,
+			 const struct stat *st, uint32_t process)
 {
-	struct p9_owner *owner = calloc(1, sizeof(*owner));
+	struct p9_fids *fids = &server->fids;
+	struct p9_owner *owner;
 	int fd;
 
+	if (fids->nr_owners == P9_MAX_OWNERS)
+		return -ENOLCK;
+	owner = calloc(1, sizeof(*owner));
 	if (!owner)
 		return -ENOMEM;
 	fd = open_for_locks(&server->share, fid->fd);
@@ -86,83 +110,82 @@ static int create_owner(struct p9_server *server, struct p9_fid *fid,
 		return fd;
 	}
 	*owner = (struct p9_owner) {
-		.refs = 1,
+		.next = fids->owners,
+		.fid = fid,
 		.process = process,
 		.dev = st->st_dev,
 		.ino = st->st_ino,
 		.fd = fd,
 	};
-	pthread_mutex_lock(&server->fids.owners_lock);
-	owner->next = server->fids.owners;
-	server->fids.owners = owner;
-	pthread_mutex_unlock(&server->fids.owners_lock);
-	fid->owner = owner;
+	fids->owners = owner;
+	fids->nr_owners++;
+	fid->has_locks = true;
 	return 0;
 }
 
-/* Give @fid an owner, if it has none yet. */
-static int find_owner_locked(struct p9_server *server, struct p9_fid *fid,
-			     uint32_t process)
+static bool all_of_it(const struct flock *lock)
 {
-	struct p9_owner *owner;
-	struct stat st;
+	return !lock->l_start && !lock->l_len;
+}
 
-	if (fid->owner)
+/* Both kinds of lock, or none. */
+static int set_on(int fd, const struct flock *lock)
+{
+	int op = lock->l_type == F_WRLCK ? LOCK_EX : LOCK_SH;
+
+	if (all_of_it(lock) && flock(fd, op | LOCK_NB))
+		return -errno;
+	if (!fcntl(fd, F_OFD_SETLK, lock))
 		return 0;
+	/* A folder, or a file that we cannot write, has but the other kind. */
+	if (errno == EBADF && all_of_it(lock))
+		return 0;
+	if (all_of_it(lock)) {
+		int err = -errno;
+
+		flock(fd, LOCK_UN);
+		return err;
+	}
+	return -errno;
+}
+
+static int set_locked(struct p9_server *server, struct p9_fid *fid,
+		      const struct flock *lock, uint32_t process)
+{
+	struct p9_owner **at;
+	struct stat st;
+	int err;
+
 	if (fstat(fid->fd, &st))
 		return -errno;
-	pthread_mutex_lock(&server->fids.owners_lock);
-	owner = server->fids.owners;
-	while (owner && (owner->process != process || owner->dev != st.st_dev ||
-			 owner->ino != st.st_ino))
-		owner = owner->next;
-	if (owner)
-		owner->refs++;
-	pthread_mutex_unlock(&server->fids.owners_lock);
-	fid->owner = owner;
-	return owner ? 0 : create_owner(server, fid, &st, process);
-}
-
-static int set_record_lock(int fd, const struct flock *lock)
-{
-	return fcntl(fd, F_OFD_SETLK, lock) ? -errno : 0;
-}
-
-/* The lock of flock() that goes with @lock, if one does. */
-static int set_file_lock(int fd, const struct flock *lock)
-{
-	int op = lock->l_type == F_UNLCK ? LOCK_UN :
-		 lock->l_type == F_WRLCK ? LOCK_EX :
-					   LOCK_SH;
-
-	if (lock->l_start || lock->l_len)
+	at = find_locked(&server->fids, &st, process);
+	if (lock->l_type == F_UNLCK) {
+		if (!*at)
+			return 0;
+		if (!all_of_it(lock))
+			return fcntl((*at)->fd, F_OFD_SETLK, lock) ? -errno : 0;
+		drop_locked(&server->fids, at);
 		return 0;
-	return flock(fd, op | LOCK_NB) ? -errno : 0;
+	}
+	if (!*at) {
+		err = create_locked(server, fid, &st, process);
+		if (err)
+			return err;
+		at = &server->fids.owners;
+	}
+	return set_on((*at)->fd, lock);
 }
 
 static int set_lock(struct p9_server *server, struct p9_fid *fid,
-		    struct flock *lock, uint32_t process)
+		    const struct flock *lock, uint32_t process)
 {
 	int err;
-	int fd;
 
 	if (fid->kind != P9_FID_FILE && fid->kind != P9_FID_DIR)
 		return -EBADF;
-	pthread_mutex_lock(&fid->lock);
-	err = find_owner_locked(server, fid, process);
-	fd = err ? -1 : fid->owner->fd;
-	pthread_mutex_unlock(&fid->lock);
-	if (err)
-		return err;
-	err = set_file_lock(fd, lock);
-	if (err)
-		return err;
-	err = set_record_lock(fd, lock);
-	/* A folder, or a file that we cannot write, has but the other kind. */
-	if (err == -EBADF && !lock->l_start && !lock->l_len)
-		err = 0;
-	if (err && lock->l_type != F_UNLCK && !lock->l_start && !lock->l_len)
-		flock(fd, LOCK_UN);
+	pthread_mutex_lock(&server->fids.owners_lock);
+	err = set_locked(server, fid, lock, process);
+	pthread_mutex_unlock(&server->fids.owners_lock);
 	return err;
 }
 
@@ -215,16 +238,23 @@ int p9_lock(struct p9_call *call)
 	return 0;
 }
 
-static int test_lock(struct p9_fid *fid, struct flock *lock)
+static int test_lock(struct p9_server *server, struct p9_fid *fid,
+		     struct flock *lock, uint32_t process)
 {
-	int fd;
+	struct p9_owner *owner;
+	struct stat st;
+	int err = 0;
 
 	if (fid->kind != P9_FID_FILE)
 		return -EBADF;
-	pthread_mutex_lock(&fid->lock);
-	fd = fid->owner ? fid->owner->fd : fid->fd;
-	pthread_mutex_unlock(&fid->lock);
-	return fcntl(fd, F_OFD_GETLK, lock) ? -errno : 0;
+	if (fstat(fid->fd, &st))
+		return -errno;
+	pthread_mutex_lock(&server->fids.owners_lock);
+	owner = *find_locked(&server->fids, &st, process);
+	if (fcntl(owner ? owner->fd : fid->fd, F_OFD_GETLK, lock))
+		err = -errno;
+	pthread_mutex_unlock(&server->fids.owners_lock);
+	return err;
 }
 
 int p9_getlock(struct p9_call *call)
@@ -243,7 +273,7 @@ int p9_getlock(struct p9_call *call)
 	if (!err)
 		err = bad_type;
 	if (!err)
-		err = test_lock(fid, &lock);
+		err = test_lock(call->server, fid, &lock, process);
 	p9_fid_put(&call->server->fids, fid);
 	if (err)
 		return err;

@@ -90,7 +90,7 @@ int p9_attach(struct p9_call *call)
 		return err;
 	if (auth != P9_NO_FID)
 		return -EINVAL;
-	if (tree[0] && strcmp(tree, "/"))
+	if (tree[0] && strcmp(tree, "/") != 0)
 		return -ENOENT;
 	fd = p9_fs_dup(&server->share, server->share.root);
 	if (fd < 0)

@@ -136,7 +136,9 @@ void p9_serve(struct p9_server *server, struct p9_scratch *scratch,
 	      struct p9_message *message)
 {
 	uint32_t args = args_of(message);
-	uint64_t room = MIN(message->in_len, sizeof(scratch->answer));
+	uint32_t msize = server->msize ? server->msize : P9_MIN_MSIZE;
+	uint64_t room =
+		MIN(MIN(message->in_len, msize), sizeof(scratch->answer));
 	struct p9_call call = {
 		.server = server,
 		.message = message,

@@ -53,6 +53,9 @@ struct request {
 	LIST_ENTRY(request) in_flight;
 };
 
+TAILQ_HEAD(request_queue, request);
+LIST_HEAD(request_list, request);
+
 struct p9;
 
 struct thread {
@@ -74,8 +77,8 @@ struct p9 {
 	bool quit;
 	bool stopping; /* the worker waits for the last answer */
 	struct request *requests; /* while active */
-	TAILQ_HEAD(, request) free, waiting;
-	LIST_HEAD(, request) in_flight; /* taken and not answered */
+	struct request_queue free, waiting;
+	struct request_list in_flight; /* taken and not answered */
 	struct request *version; /* to be served alone: nothing is taken */
 
 	uint64_t messages, errors, bytes_read, bytes_written;

@@ -48,6 +48,9 @@
 /* One extended attribute, or the list of them (the kernel's own limit). */
 #define P9_MAX_XATTR (64 * 1024)
 
+/* Processes with locks on a file, for each file. */
+#define P9_MAX_OWNERS 1024
+
 /* Elements of a path in one Twalk (walk(5)). */
 #define P9_MAX_WALK 16
 
@@ -273,12 +276,12 @@ struct p9_fid {
 	uint32_t uid; /* the guest's user who attached */
 	int flags; /* O_* it was opened with; XATTR_* of an attribute */
 	mode_t type; /* S_IFMT of its file */
+	bool has_locks; /* or had; owners_lock */
 	pthread_mutex_t lock; /* guards all below */
 	struct p9_buffer *buffer; /* of entries, or a value */
 	uint64_t dir_next; /* offset of the entry at dir_at */
 	uint32_t dir_at; /* in buffer */
 	struct p9_name xattr;
-	struct p9_owner *owner; /* of its locks */
 };
 
 #define P9_FID_BUCKETS 4096
@@ -288,8 +291,9 @@ struct p9_fids {
 	unsigned int count;
 	_Atomic uint64_t buffer_bytes;
 	struct p9_fid *bucket[P9_FID_BUCKETS];
-	struct p9_owner *owners; /* owners_lock; taken inside a fid's lock */
 	pthread_mutex_t owners_lock;
+	struct p9_owner *owners; /* owners_lock, as is the next */
+	unsigned int nr_owners;
 };
 
 void p9_fids_init(struct p9_fids *fids);
@@ -327,8 +331,8 @@ void p9_fid_put(struct p9_fids *fids, struct p9_fid *fid);
 /* A buffer for @fid, which has none. Returns 0, -ENOMEM or -ENOSPC. */
 int p9_fid_buffer(struct p9_fids *fids, struct p9_fid *fid, uint32_t size);
 
-/* Drop a fid's reference to its owner of locks (9p-lock.c). */
-void p9_owner_put(struct p9_fids *fids, struct p9_owner *owner);
+/* Drop the locks that go with @fid, whose last reference is gone (9p-lock.c). */
+void p9_locks_drop(struct p9_fids *fids, const struct p9_fid *fid);
 
 /* ---- the server (9p-serve.c) --------------------------------------------- */
 

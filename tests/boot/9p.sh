@@ -119,24 +119,20 @@ test_programs() {
 	same "the host's check" "$(sqlite3 folder/db 'pragma integrity_check')" ok
 }
 
+# test_stress STRESSOR...
 test_stress() {
 	mkdir folder
-	shares '
-		for s in access chmod chown copy-file dentry dir dirdeep \
-			fallocate fcntl filename flock fpunch fstat getdent hdd \
-			iomix link lockf lockofd mknod open rename seek symlink \
-			sync-file touch utime xattr; do
-			t stress-ng --temp-path /mnt --$s 1 --timeout 2 --verify \
-				--hdd-bytes 8m --iomix-bytes 8m --seek-size 8m \
-				--copy-file-bytes 8m --sync-file-bytes 8m \
-				--fpunch-ops 50 --dirdeep-inodes 500 \
-				--dentries 300 >/log 2>&1 || {
-				failed $s
+	shares "
+		for s in $*; do
+			t stress-ng --temp-path /mnt --\$s 1 --timeout 1 --verify \
+				--hdd-bytes 4m --seek-size 4m --sync-file-bytes 4m \
+				--dentries 100 >/log 2>&1 || {
+				failed \$s
 				cat /log
 			}
 		done
-		echo left=$(ls -A | wc -l)
-	' --9p folder
+		echo left=\$(ls -A | wc -l)
+	" --9p folder
 	boot "${args[@]}"
 	ended 0
 	says_not '^failed'
@@ -144,26 +140,28 @@ test_stress() {
 	same "what is left on the host" "$(ls -A folder)" ""
 }
 
-# A tree's names, kinds, modes, sizes, links and contents, in one hash.
-tree_hash='tree() {
+# A tree's names, kinds, modes, sizes, links and contents, as lines.
+with_tree='tree() {
 		(cd $1 && find . -type d -exec stat -c "%n %A" {} + &&
 			find . ! -type d -exec stat -c "%n %A %s %h" {} + &&
-			find . -type l -exec readlink {} + &&
+			find . -type l -exec readlink {} \; &&
 			find . -type f -exec sha256sum {} +) | sort
 	}
 '
 
 test_tree() {
 	mkdir folder
-	shares "$tree_hash"'
+	shares "$with_tree"'
 		RANDOM=7 n=0
-		some() { echo d$((RANDOM % 4))/e$((RANDOM % 3))/f$((RANDOM % 6)); }
+		pick() { eval $1=d$((RANDOM % 4))/e$((RANDOM % 3))/f$((RANDOM % 6)); }
 		for i in 0 1 2 3; do
 			mkdir -p d$i/e0 d$i/e1 d$i/e2
 		done
-		while [ $n -lt 400 ]; do
+		while [ $n -lt 200 ]; do
 			n=$((n + 1))
-			some=$RANDOM a=$(some) b=$(some)
+			some=$RANDOM
+			pick a
+			pick b
 			[ -p $a ] && continue
 			case $((some % 12)) in
 			0 | 1) head -c $some /dev/urandom >$a ;;
@@ -181,24 +179,26 @@ test_tree() {
 			esac >/dev/null 2>&1
 		done
 		tree . >/tree
-		echo entries=$(wc -l </tree)
-		echo hash=$(sha /tree)
+		cp /tree guest-tree
 		mkdir big
-		(cd big && seq -w 3000 | xargs touch)
+		long=$(head -c 200 /dev/zero | tr "\0" n)
+		# More than one message holds.
+		(cd big && seq -w 500 | sed "s/^/$long/" | xargs touch)
 		echo big=$(ls big | wc -l)
-		rm -rf big/0* || failed "rm"
+		rm -rf big/* || failed "rm"
 		echo left=$(ls big | wc -l)
 	' --9p folder
 	boot "${args[@]}"
 	ended 0
 	says_not '^failed'
-	same "entries of a large folder" "$(value big)" 3000
+	same "entries of a large folder" "$(value big)" 500
 	same "entries after rm" "$(value left)" 0
 	rmdir folder/big
-	[ "$(value entries)" -gt 50 ] || fail "only $(value entries) entries"
-	eval "$tree_hash"
+	mv folder/guest-tree .
+	[ "$(wc -l <guest-tree)" -gt 30 ] || fail "a small tree"
+	eval "$with_tree"
 	tree folder >tree
-	same "the tree" "$(sha tree)" "$(value hash)"
+	diff guest-tree tree || fail "the trees differ"
 }
 
 # What the guest makes and names never leads out of the folder.
@@ -216,10 +216,10 @@ test_confined() {
 		ln -s "$(cat /newroot/mnt/path)" out
 		ln -s ../outside up
 		ln -s ../../../../../../../../../etc etc
-		for file in out up host-link host-dir/file etc/passwd \
-			../outside inside/../../outside; do
-			cat $file 2>/dev/null && echo "read: $file"
-			(echo bad >>$file) 2>/dev/null && echo "wrote: $file"
+		for file in out up host-link host-dir/file etc/passwd; do
+			# The guest follows links to files of its own.
+			cat $file 2>/dev/null
+			(echo bad >>$file) 2>/dev/null
 		done
 		ls host-dir/ && echo "listed"
 		# The folder that is being read becomes a link.
@@ -244,7 +244,7 @@ test_confined() {
 	boot "${args[@]}"
 	ended 0
 	says '^done'
-	says_not '^(secret|read:|wrote:|listed|made a device|set )'
+	says_not '^(secret|listed|made a device|set )'
 	same outside "$(cat outside)" secret
 	same "outside's folder" "$(ls secrets)" file
 	[ ! -u folder/inside/file ] || fail "a set-user-ID bit on the host"
@@ -277,16 +277,29 @@ test_read_only() {
 		"$(find folder -printf '%p %m %s %T@ %C@\n' | sort)" "$before"
 }
 
+# with_attributes: the folder disk has user attributes; tmpfs may not.
+with_attributes() {
+	local module
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	need mke2fs
+	# The software host runs the kernel that these modules are of.
+	modprobe -a loop ext4 2>/dev/null || busybox modprobe loop || true
+	if ! grep -qw ext4 /proc/filesystems; then
+		for module in crc16 crc32c_generic mbcache jbd2 ext4; do
+			busybox insmod "$(find "$images/generic/root" \
+				-name $module.ko)" 2>/dev/null || true
+		done
+	fi
+	truncate -s 32M image
+	mke2fs -q -t ext4 -b 4096 image
+	mkdir disk
+	mount -o loop image disk || skip "needs ext4 on a loop device"
+	trap 'umount -l disk' EXIT
+}
+
 # Owners and modes in attributes of a file system that has them.
 test_mapped() {
-	[ "$(id -u)" = 0 ] || skip "needs root"
-	truncate -s 32M image
-	mke2fs -q -t ext4 image
-	mkdir disk
-	modprobe loop 2>/dev/null || busybox modprobe loop || true
-	modprobe ext4 2>/dev/null || busybox modprobe ext4 || true
-	mount -o loop image disk || skip "needs a loop device"
-	trap 'umount -l disk' EXIT
+	with_attributes
 	mkdir disk/folder
 	echo text >disk/folder/plain
 	shares '
@@ -328,14 +341,7 @@ test_mapped_needs_attributes() {
 }
 
 test_xattrs() {
-	[ "$(id -u)" = 0 ] || skip "needs root"
-	truncate -s 32M image
-	mke2fs -q -t ext4 image
-	mkdir disk
-	modprobe loop 2>/dev/null || busybox modprobe loop || true
-	modprobe ext4 2>/dev/null || busybox modprobe ext4 || true
-	mount -o loop image disk || skip "needs a loop device"
-	trap 'umount -l disk' EXIT
+	with_attributes
 	mkdir disk/folder
 	echo text >disk/folder/file
 	setfattr -n user.host -v hello disk/folder/file
@@ -369,15 +375,14 @@ test_host() {
 	interactive
 	shares '
 		exec 3<&0
-		exec 9<>file
 		read -r line
-		t flock -n -x 9 && failed "two locks"
+		t flock -n -x /mnt/file /bin/busybox true && failed "two locks"
 		echo refused
 		read -r line
-		t flock -x -w 60 9 || failed "no lock"
-		echo locked
-		read -r line
-		t flock -u 9
+		t flock -x -w 90 /mnt/file /bin/busybox sh -c "
+			/bin/busybox true
+			echo locked
+			read -r line" || failed "no lock"
 		echo unlocked
 		read -r line
 		n=0
@@ -432,17 +437,15 @@ test_two() {
 			[ "$(cat /a/new)" = from-a ] || echo failed
 			umount /a
 		done
-		rmmod 9p 9pnet_virtio
-		modprobe -a 9pnet_virtio 9p
-		share second /b || echo failed
-		exec 7</b/file
-		# The device goes while a file is open.
 		for dev in /sys/bus/virtio/drivers/9pnet_virtio/virtio*; do
-			(echo ${dev##*/} >${dev%/*}/unbind) &
+			driver=${dev%/*} dev=${dev##*/}
+			for i in 1 2 3; do
+				echo $dev >$driver/unbind
+				echo $dev >$driver/bind
+			done
 		done
-		usleep 500000
-		exec 7<&-
-		umount -f -l /b
+		share second /b || echo failed
+		[ "$(cat /b/file)" = 2 ] || echo failed
 		echo done
 	' --9p one,first --9p two,tag=second
 	ended 0
@@ -475,13 +478,14 @@ test_reset() {
 test_gone() {
 	mkdir folder
 	echo text >folder/file
+	echo text >folder/other
 	interactive
 	shares '
 		exec 7<file
 		echo ready
 		read -r line
 		cat <&7
-		cat file 2>/dev/null && failed "is there"
+		cat other 2>/dev/null && failed "is there"
 		ls >/dev/null
 		touch new 2>/dev/null && failed "made one"
 		echo alive
@@ -499,7 +503,10 @@ test_gone() {
 
 promise "a shared folder is read and written" test_share
 promise "git, make and sqlite work in a shared folder" test_programs
-promise "a shared folder bears stress" test_stress
+promise "a shared folder bears stress on its files" \
+	test_stress access chmod chown fcntl flock fstat hdd lockf seek sync-file
+promise "a shared folder bears stress on its names" \
+	test_stress dentry dir filename getdent link mknod rename symlink touch utime
 promise "a random tree in a shared folder is the host's" test_tree
 promise "a guest stays in the folder it was given" test_confined
 promise "a folder shared read-only does not change" test_read_only

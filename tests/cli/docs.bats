@@ -20,7 +20,7 @@ list_of_manual() {
 options_of_manual() {
 	list_of_manual |
 		grep -A1 '^\.TP' | grep '^\.B' | sed 's/\\f[A-Z].*//; s/\\//g' |
-		sed -E 's/^\.BR? (-[a-z])?[", ]*--([a-z0-9-]+).*/\1 \2/' | sort
+		sed -E 's/^\.B[RI]? (-[a-z])?[", ]*--([a-z0-9-]+).*/\1 \2/' | sort
 }
 
 options_of_help() {

@@ -244,10 +244,11 @@ static void locks_belong_to_processes(void **state)
 	assert_int_equal(lock_as(f, 2, 2, 0, 5, 7), 0);
 	assert_int_equal(host_lock(fd, F_WRLCK, 0, 5), 0);
 	assert_int_equal(host_lock(fd, F_UNLCK, 0, 5), 0);
-	/* What one process locked, the next lets go by the same handle. */
+	/* v9fs unlocks for a child that ends; its parent's lock stays. */
 	assert_int_equal(lock_as(f, 3, 1, 0, 0, 8), 0);
-	assert_int_equal(host_lock(fd, F_RDLCK, 0, 1), -EAGAIN);
 	assert_int_equal(lock_as(f, 3, 2, 0, 0, 9), 0);
+	assert_int_equal(host_lock(fd, F_RDLCK, 0, 1), -EAGAIN);
+	assert_int_equal(lock_as(f, 3, 2, 0, 0, 8), 0);
 	assert_int_equal(host_lock(fd, F_RDLCK, 0, 1), 0);
 	assert_int_equal(host_lock(fd, F_UNLCK, 0, 0), 0);
 	/* The end of a handle is the end of its locks. */
@@ -255,6 +256,23 @@ static void locks_belong_to_processes(void **state)
 	assert_int_equal(clunk(f, 3), 0);
 	assert_int_equal(host_lock(fd, F_WRLCK, 0, 0), 0);
 	close(fd);
+}
+
+static void owners_of_locks_have_a_limit(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int before = f->server.fids.nr_owners;
+
+	make_file(in_share(f, "file"), "text");
+	assert_int_equal(walk(f, ROOT, 1, "file"), 0);
+	assert_int_equal(lopen(f, 1, L_RDWR), 0);
+	for (uint32_t i = 0; i < P9_MAX_OWNERS; i++)
+		assert_int_equal(lock_as(f, 1, 1, i, 1, i), 0);
+	assert_int_equal(lock_as(f, 1, 1, P9_MAX_OWNERS, 1, P9_MAX_OWNERS),
+			 -ENOLCK);
+	assert_int_equal(lock_as(f, 1, 0, 0, 1, 0), 0);
+	assert_int_equal(clunk(f, 1), 0);
+	assert_int_equal(f->server.fids.nr_owners, before);
 }
 
 static void a_lock_that_is_in_the_way_is_told(void **state)
@@ -296,6 +314,7 @@ int main(void)
 		TEST(mapped_owners_are_kept_in_attributes),
 		TEST(locks_are_the_hosts),
 		TEST(locks_belong_to_processes),
+		TEST(owners_of_locks_have_a_limit),
 		TEST(a_lock_that_is_in_the_way_is_told),
 	};
 
