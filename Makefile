@@ -61,7 +61,7 @@ DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
 	disk/qcow2-compressed.c disk/qcow2-create.c disk/qcow2-file.c \
 	disk/qcow2-io.c disk/qcow2-map.c disk/qcow2-refcount.c \
 	disk/qcow2-repair.c disk/qcow2-request.c disk/throttle.c
-NET := net/backend.c net/stream.c \
+NET := net/backend.c net/passt.c net/passt-args.c net/pcap.c net/stream.c \
 	net/tap.c net/tap-setup.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c

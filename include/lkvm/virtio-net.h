@@ -148,6 +148,7 @@ struct net {
 	struct net_backend *backend;
 	unsigned int nr_pairs;
 	bool vhost; /* the kernel moves the frames */
+	bool implicit; /* the VM can do without */
 	uint8_t mac[ETH_ALEN]; /* at reset */
 	struct virtq *ctrl; /* NULL: not negotiated; constant while active */
 	struct net_control control; /* the thread's that serves ctrl */
@@ -169,6 +170,7 @@ struct net {
 /* For the device type; see device.h. */
 int net_create(struct machine *machine, const void *config,
 	       struct device **out);
+int net_complete(struct device *device);
 void net_destroy(struct device *device);
 void net_reset(struct device *device);
 void net_quiesce(struct device *device);

@@ -4,7 +4,7 @@
 
 load helpers
 
-keys="mode, guest_mac, guest_ip, host_ip, tapif, fd, script, downscript, vhost, mq, mtu, trans"
+keys="mode, guest_mac, guest_ip, host_ip, hostfwd, pcap, tapif, fd, script, downscript, vhost, mq, mtu, trans"
 
 # need_taps: interfaces in a network that nobody else sees.
 need_taps() {
