@@ -76,7 +76,8 @@ static void record_locked(struct pcap *pcap, const struct iovec *iov,
 		.captured_len = (uint32_t)frame,
 		.len = (uint32_t)frame,
 	};
-	unsigned int parts = iov_slice(&pcap->iov[1], IOV_MAX - 1, iov, count,
+	struct iovec *all = pcap->iov;
+	unsigned int parts = iov_slice(all + 1, IOV_MAX - 1, iov, count,
 				       NET_HEADER_BYTES, frame);
 	size_t bytes = sizeof(record) + frame;
 	struct timespec now;
@@ -87,8 +88,8 @@ static void record_locked(struct pcap *pcap, const struct iovec *iov,
 	clock_gettime(CLOCK_REALTIME, &now);
 	record.seconds = (uint32_t)now.tv_sec;
 	record.nanoseconds = (uint32_t)now.tv_nsec;
-	pcap->iov[0] = (struct iovec) { &record, sizeof(record) };
-	n = pwritev(pcap->fd, pcap->iov, (int)parts + 1, pcap->end);
+	all[0] = (struct iovec) { &record, sizeof(record) };
+	n = pwritev(pcap->fd, all, (int)parts + 1, pcap->end);
 	if (n == (ssize_t)bytes)
 		pcap->end += n;
 	else
