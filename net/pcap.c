@@ -13,7 +13,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -220,16 +219,11 @@ static int open_file(struct pcap *pcap)
 		.snap_len = NET_MAX_FRAME,
 		.link_type = PCAP_LINK_ETHERNET,
 	};
-	struct stat st;
 
-	/* A pipe could keep the frames waiting for its reader. */
+	/* A pipe, which could keep frames waiting, has no length to be set. */
 	pcap->fd = open(pcap->path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK,
 			0600);
-	if (pcap->fd < 0 || fstat(pcap->fd, &st))
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	if (ftruncate(pcap->fd, 0))
+	if (pcap->fd < 0 || ftruncate(pcap->fd, 0))
 		return -errno;
 	pcap->end = sizeof(header);
 	return write_full(pcap->fd, &header, sizeof(header));

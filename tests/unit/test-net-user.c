@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -58,6 +59,7 @@ static void test_forwards(void **state)
 		"tcp: 80-:80",
 		"tcp:0x50-:80",
 		"tcp:080-:80",
+		"tcp:010-:80",
 		"tcp:80-:80,",
 		"tcp:80-:80-:80",
 		"tcp:1.2.3:80-:80",
@@ -419,6 +421,27 @@ static void run(struct host *host)
 	host->backend->ops->detach(host->backend, 0);
 }
 
+static void on_tick(void *opaque, uint32_t events)
+{
+	(void)events;
+	loop_stop(opaque);
+}
+
+/* All events that are there now. */
+static void run_once(struct host *host)
+{
+	struct loop_source tick = {
+		.fd = eventfd(1, EFD_CLOEXEC),
+		.ready = on_tick,
+		.opaque = host->loop,
+	};
+
+	assert_int_equal(loop_add(host->loop, &tick, EPOLLIN), 0);
+	assert_int_equal(loop_run(host->loop), 0);
+	loop_del(host->loop, &tick);
+	close(tick.fd);
+}
+
 static void test_dies(void **state)
 {
 	struct host *host = *state;
@@ -437,6 +460,7 @@ static void test_dies(void **state)
 	/* Said once, and frames go nowhere from now on. */
 	assert_int_equal(
 		host->backend->ops->attach(host->backend, 0, host->loop), 0);
+	run_once(host);
 	assert_int_equal(host->backend->ops->send(host->backend, 0, &iov, 1,
 						  sizeof(packet)),
 			 -EPIPE);
