@@ -6,6 +6,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_pci.h>
 #include <stdio.h>
@@ -154,7 +155,7 @@ static const struct virtio_device_ops blk_ops = {
 
 /* ---- features and config space (5.2.3, 5.2.4) ---------------------------- */
 
-static uint64_t blk_features(const struct blk *blk)
+static uint64_t blk_features(const struct blk *blk, bool packed)
 {
 	uint64_t features =
 		BIT_ULL(VIRTIO_BLK_F_SIZE_MAX) | BIT_ULL(VIRTIO_BLK_F_SEG_MAX) |
@@ -170,6 +171,8 @@ static uint64_t blk_features(const struct blk *blk)
 		features |= BIT_ULL(VIRTIO_BLK_F_DISCARD);
 	if (blk->nr_queues > 1)
 		features |= BIT_ULL(VIRTIO_BLK_F_MQ);
+	if (packed)
+		features |= BIT_ULL(VIRTIO_F_RING_PACKED);
 	return features;
 }
 
@@ -412,7 +415,8 @@ static int blk_create(struct machine *machine, const void *config,
 		goto free_blk;
 	set_config(blk, queue_size);
 	virtio_device_init(&blk->vdev, machine, &virtio_blk_type, &blk_ops,
-			   blk_features(blk), blk->nr_queues, queue_size);
+			   blk_features(blk, options->packed), blk->nr_queues,
+			   queue_size);
 	err = init_queues(blk);
 	if (err)
 		goto release;
@@ -480,6 +484,9 @@ const struct option_desc virtio_blk_keys[] = {
 	{ OPTION_UINT, 0, "queue-size", "N",
 	  "entries of each, a power of 2 (4 to 1024, default 256)",
 	  .offset = FIELD(queue_size), .min = 4, .max = VIRTQ_MAX_SIZE },
+	{ OPTION_FLAG, 0, "packed", NULL,
+	  "offer packed rings to the guest (default off)",
+	  .offset = FIELD(packed) },
 	{ OPTION_FLAG, 0, "discard", NULL,
 	  "the guest can give blocks back (default on)",
 	  .offset = FIELD(discard) },

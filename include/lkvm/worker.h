@@ -86,7 +86,7 @@ void virtio_worker_deactivate(struct virtio_worker *worker);
 void virtio_worker_quiesce(struct virtio_worker *worker);
 void virtio_worker_resume(struct virtio_worker *worker);
 
-/* Answer to ops->stop(): nothing is in flight. The worker's thread. */
+/* Answer to ops->stop(): nothing is in flight, nor will be. Any thread. */
 void virtio_worker_idle(struct virtio_worker *worker);
 
 /*

@@ -20,12 +20,12 @@ list_of_manual() {
 options_of_manual() {
 	list_of_manual |
 		grep -A1 '^\.TP' | grep '^\.B' | sed 's/\\f[A-Z].*//; s/\\//g' |
-		sed -E 's/^\.BR? (-[a-z])?[", ]*--([a-z-]+).*/\1 \2/' | sort
+		sed -E 's/^\.BR? (-[a-z])?[", ]*--([a-z0-9-]+).*/\1 \2/' | sort
 }
 
 options_of_help() {
 	"$LKVM" help run | sed -nE \
-		's/^  (-[a-z])?[, ] +--([a-z-]+).*/\1 \2/p' | sort
+		's/^  (-[a-z])?[, ] +--([a-z0-9-]+).*/\1 \2/p' | sort
 }
 
 @test "the manual and help have the same options of run" {
