@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -111,6 +112,37 @@ int tap_ask(const char *name, unsigned int *mtu, bool *up)
 	else if (!err && mtu)
 		*mtu = (unsigned int)req.ifr_mtu;
 	close(fd);
+	return err;
+}
+
+int tap_count(const char *name, struct net_counts *in, struct net_counts *out)
+{
+	/* proc(5); in the network that this process is in. */
+	FILE *file = fopen("/proc/self/net/dev", "re");
+	size_t len = strlen(name);
+	struct net_counts from, to;
+	char line[512];
+	int err = -ENODEV;
+
+	if (!file)
+		return -errno;
+	while (err && fgets(line, sizeof(line), file)) {
+		const char *at = line + strspn(line, " ");
+
+		if (strncmp(at, name, len) != 0 || at[len] != ':')
+			continue;
+		if (sscanf(at + len + 1,
+			   "%" SCNu64 " %" SCNu64 " %*u %" SCNu64
+			   " %*u %*u %*u %*u %" SCNu64 " %" SCNu64
+			   " %*u %" SCNu64,
+			   &from.bytes, &from.frames, &from.drops, &to.bytes,
+			   &to.frames, &to.drops) != 6)
+			break;
+		*in = from;
+		*out = to;
+		err = 0;
+	}
+	fclose(file);
 	return err;
 }
 

@@ -180,6 +180,12 @@ static int tap_vhost_fd(struct net_backend *backend, unsigned int index)
 	return to_tap(backend)->queue[index].fd;
 }
 
+static int tap_counts(struct net_backend *backend, struct net_counts *received,
+		      struct net_counts *sent)
+{
+	return tap_count(to_tap(backend)->name, sent, received);
+}
+
 static const uint64_t basic_offloads =
 	BIT_ULL(VIRTIO_NET_F_CSUM) | BIT_ULL(VIRTIO_NET_F_HOST_TSO4) |
 	BIT_ULL(VIRTIO_NET_F_HOST_TSO6) | BIT_ULL(VIRTIO_NET_F_HOST_ECN) |
@@ -495,6 +501,7 @@ static const struct net_backend_ops tap_ops = {
 	.receive = tap_receive,
 	.configure = tap_configure,
 	.vhost_fd = tap_vhost_fd,
+	.counts = tap_counts,
 	.destroy = tap_destroy,
 };
 

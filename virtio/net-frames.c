@@ -225,11 +225,9 @@ static int receive_one(struct net_pair *pair)
 {
 	struct net_backend *backend = pair->net->backend;
 	struct net_rx *rx = &pair->buffers;
-	struct iovec *end;
-	struct iovec kept;
+	struct iovec *iov;
 	unsigned int count;
 	ssize_t len;
-	size_t room;
 	int got;
 
 	if (rx->held)
@@ -238,17 +236,11 @@ static int receive_one(struct net_pair *pair)
 	if (got < 0 || rx->chain_at == rx->chain_end)
 		return got;
 
-	count = pair->mergeable ? rx->iov_end - rx->iov_at :
-				  rx->chain[rx->chain_at].iovs;
-	room = pair->mergeable ? rx->room : rx->chain[rx->chain_at].len;
-	/* The element behind belongs to the next chain, or to nobody. */
-	end = &rx->iov[rx->iov_at + count];
-	kept = *end;
-	*end = (struct iovec) { rx->spill, SPILL_BYTES };
-	len = backend->ops->receive(backend, pair->index, &rx->iov[rx->iov_at],
-				    count + 1, room + SPILL_BYTES);
-	*end = kept;
-
+	iov = &rx->iov[rx->iov_at];
+	count = rx->iov_end - rx->iov_at;
+	iov[count] = (struct iovec) { rx->spill, SPILL_BYTES };
+	len = backend->ops->receive(backend, pair->index, iov, count + 1,
+				    rx->room + SPILL_BYTES);
 	if (len == -EAGAIN)
 		return -EAGAIN;
 	if (len < (ssize_t)MIN_BYTES) {
@@ -256,11 +248,11 @@ static int receive_one(struct net_pair *pair)
 		/* An error that lasts must not keep us here. */
 		return len < 0 && len != -EMSGSIZE ? -EAGAIN : 1;
 	}
-	if (!wanted(pair, &rx->iov[rx->iov_at], count, (size_t)len))
+	if (!wanted(pair, iov, count, (size_t)len))
 		return 1;
-	if ((size_t)len > room) {
+	if ((size_t)len > rx->room) {
 		rx->held = (size_t)len;
-		rx->held_room = room;
+		rx->held_room = rx->room;
 		return rx_unspill(pair);
 	}
 	rx_deliver(pair, (size_t)len);

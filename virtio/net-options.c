@@ -141,35 +141,55 @@ const struct option_desc virtio_net_keys[] = {
 
 /* ---- counters ------------------------------------------------------------ */
 
-static uint64_t sum(const struct net *net, size_t offset)
+static uint64_t load(const _Atomic uint64_t *counter)
 {
-	uint64_t total = 0;
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
 
-	for (unsigned int i = 0; i < net->nr_pairs; i++)
-		total += atomic_load_explicit(
-			(_Atomic uint64_t *)((char *)&net->pair[i] + offset),
-			memory_order_relaxed);
-	return total;
+static void add(struct net_counts *sum, const struct net_counters *counters)
+{
+	sum->frames += load(&counters->frames);
+	sum->bytes += load(&counters->bytes);
+	sum->drops += load(&counters->drops);
+}
+
+static void subtract(struct net_counts *from, const struct net_counts *what)
+{
+	from->frames -= what->frames;
+	from->bytes -= what->bytes;
+	from->drops -= what->drops;
+}
+
+static void print(FILE *out, const char *who, const char *way,
+		  const struct net_counts *counts)
+{
+	char what[32];
+
+	snprintf(what, sizeof(what), "%s-frames", way);
+	print_count(out, who, what, counts->frames);
+	snprintf(what, sizeof(what), "%s-bytes", way);
+	print_count(out, who, what, counts->bytes);
+	snprintf(what, sizeof(what), "%s-drops", way);
+	print_count(out, who, what, counts->drops);
 }
 
 static void net_stats(struct device *device, FILE *out)
 {
-	static const struct {
-		const char *what;
-		size_t offset;
-	} rows[] = {
-		{ "rx-frames", offsetof(struct net_pair, received.frames) },
-		{ "rx-bytes", offsetof(struct net_pair, received.bytes) },
-		{ "rx-drops", offsetof(struct net_pair, received.drops) },
-		{ "tx-frames", offsetof(struct net_pair, sent.frames) },
-		{ "tx-bytes", offsetof(struct net_pair, sent.bytes) },
-		{ "tx-drops", offsetof(struct net_pair, sent.drops) },
-	};
 	struct net *net = container_of(device, struct net, vdev.device);
+	struct net_counts received = { 0 }, sent = { 0 };
 
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		print_count(out, device->name, rows[i].what,
-			    sum(net, rows[i].offset));
+	for (unsigned int i = 0; i < net->nr_pairs; i++) {
+		add(&received, &net->pair[i].received);
+		add(&sent, &net->pair[i].sent);
+	}
+	/* An interface that has gone tells nothing any more. */
+	if (net->vhost &&
+	    !net->backend->ops->counts(net->backend, &received, &sent)) {
+		subtract(&received, &net->received_before);
+		subtract(&sent, &net->sent_before);
+	}
+	print(out, device->name, "rx", &received);
+	print(out, device->name, "tx", &sent);
 }
 
 /* ---- device type --------------------------------------------------------- */

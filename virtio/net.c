@@ -569,6 +569,9 @@ static int choose_vhost(struct net *net, const struct net_options *options,
 	}
 	*fd = vhost_open(VHOST_NET_NODE, features);
 	net->vhost = *fd >= 0;
+	if (net->vhost)
+		net->backend->ops->counts(net->backend, &net->received_before,
+					  &net->sent_before);
 	if (net->vhost || options->vhost != NET_VHOST_ON)
 		return 0;
 	log_err("net", "%s: vhost=on: cannot open %s: %s", name, VHOST_NET_NODE,

@@ -89,6 +89,11 @@ struct net_options {
 	bool implicit; /* nobody asked for it: failing is worth a warning */
 };
 
+/* Of one direction, as the guest sees it. */
+struct net_counts {
+	uint64_t frames, bytes, drops;
+};
+
 /* What a backend tells its device. Set before the first attach(). */
 struct net_frontend_ops {
 	/* receive() on @queue may have a frame. The queue's thread. */
@@ -143,6 +148,12 @@ struct net_backend_ops {
 	 * Returns 0, or -errno after a message. Main thread, once. Optional.
 	 */
 	int (*complete)(struct net_backend *backend);
+	/*
+	 * What the host has counted, for frames that vhost-net moves. Returns
+	 * 0 or -errno. With vhost_fd. Any thread.
+	 */
+	int (*counts)(struct net_backend *backend, struct net_counts *received,
+		      struct net_counts *sent);
 	/* Free everything; no queue is attached. Main thread. */
 	void (*destroy)(struct net_backend *backend);
 };

@@ -11,6 +11,8 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 
+#include <lkvm/net.h>
+
 /* The address that a host's end gets when nobody says another. */
 #define TAP_HOST_IP "192.168.33.1/24"
 
@@ -34,6 +36,12 @@ int tap_set_up(const char *name, unsigned int mtu,
  * keep what they have when the host does not tell. Says nothing.
  */
 int tap_ask(const char *name, unsigned int *mtu, bool *up);
+
+/*
+ * What the host has counted on interface @name: @in came from it, @out went
+ * there. Says nothing. Any thread.
+ */
+int tap_count(const char *name, struct net_counts *in, struct net_counts *out);
 
 /*
  * Run @script with @name as its one argument, no input, its output on our

@@ -149,6 +149,8 @@ struct net {
 	unsigned int nr_pairs;
 	bool vhost; /* the kernel moves the frames */
 	bool implicit; /* the VM can do without */
+	/* With vhost: what the host had counted when the device was made. */
+	struct net_counts received_before, sent_before;
 	uint8_t mac[ETH_ALEN]; /* at reset */
 	struct virtq *ctrl; /* NULL: not negotiated; constant while active */
 	struct net_control control; /* the thread's that serves ctrl */
