@@ -74,7 +74,7 @@ listening() {
 }
 
 # The guest waits for a line of our stdin, and then powers off.
-with_stdin() {
+user_stdin() {
 	mkfifo stdin
 	exec 3<>stdin
 }
@@ -156,7 +156,7 @@ test_user_forwards() {
 	need curl
 	need_image tools
 	with_user_net
-	with_stdin
+	user_stdin
 	user_start "$with_tools"'network
 		mkdir /web
 		echo "hello from the guest" >/web/hello
@@ -212,7 +212,7 @@ test_user_ipv6() {
 	in_user_net busybox httpd -f -p '[::1]:8000' -h . &
 	listening '[::1]:8000'
 	echo "hello from the host" >hello
-	with_stdin
+	user_stdin
 	user_start 'network
 		echo "hello from the guest" >/hello
 		until ip -6 addr show dev eth0 scope global | grep -v tentative |
@@ -236,7 +236,7 @@ test_user_ipv6() {
 
 test_user_passt_dies() {
 	with_user_net
-	with_stdin
+	user_stdin
 	user_start 'network
 		echo ready
 		read -r line
@@ -263,7 +263,7 @@ test_user_passt_dies() {
 test_user_lkvm_dies() {
 	local child tries=0
 	with_user_net
-	with_stdin
+	user_stdin
 	user_start 'network; echo ready; read -r line' -n mode=user <stdin
 	await '^ready'
 	child=$(children_of "$pid" passt.avx2)$(children_of "$pid" passt)
