@@ -108,7 +108,6 @@ static int prepare(struct engine *engine, struct engine_io *io)
 
 static void report(struct engine *engine, struct engine_io *io, int result)
 {
-	engine->in_flight--;
 	engine->finished++;
 	engine->batch_bytes += io->transferred;
 	io->done(io, result);
@@ -217,7 +216,6 @@ void engine_submit(struct engine *engine, struct engine_io *io)
 	io->method = first_zero_method(io);
 	*engine->waiting_tail = io;
 	engine->waiting_tail = &io->next;
-	engine->in_flight++;
 }
 
 /* For what is done since the last time. */
@@ -250,11 +248,11 @@ static void start_waiting(struct engine *engine)
 	}
 }
 
-static void run(struct engine *engine, bool reap, bool wait)
+static void run(struct engine *engine, bool reap)
 {
 	engine->busy = true;
 	if (reap)
-		engine->ops->reap(engine, wait);
+		engine->ops->reap(engine);
 	/* done() may have submitted more, and calls may have ended at once. */
 	do {
 		start_waiting(engine);
@@ -269,27 +267,13 @@ void engine_kick(struct engine *engine)
 {
 	/* From within done(): the caller of that goes on to do it. */
 	if (!engine->busy && engine->waiting)
-		run(engine, false, false);
-}
-
-void engine_wait(struct engine *engine)
-{
-	uint64_t before = engine->finished;
-
-	engine_kick(engine);
-	while (engine->in_flight && engine->finished == before)
-		run(engine, true, true);
+		run(engine, false);
 }
 
 static void source_ready(void *opaque, uint32_t events)
 {
 	(void)events;
-	run(opaque, true, false);
-}
-
-unsigned int engine_in_flight(const struct engine *engine)
-{
-	return engine->in_flight;
+	run(opaque, true);
 }
 
 void engine_on_batch(struct engine *engine, void (*fn)(void *opaque),
@@ -337,11 +321,6 @@ const char *engine_name(enum engine_kind kind)
 	};
 
 	return name[kind];
-}
-
-enum engine_kind engine_kind(const struct engine *engine)
-{
-	return engine->kind;
 }
 
 static int create_auto(bool direct, unsigned int depth, struct loop *loop,

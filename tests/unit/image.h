@@ -25,6 +25,8 @@
 #include <lkvm/log.h>
 #include <lkvm/util.h>
 
+#include "engine-wait.h"
+
 #define SIZE (1 * MIB)
 
 struct fixture {

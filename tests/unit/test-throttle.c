@@ -20,6 +20,8 @@
 #include <lkvm/throttle.h>
 #include <lkvm/util.h>
 
+#include "engine-wait.h"
+
 #define SECOND 1000000000ULL
 
 /* ---- buckets ------------------------------------------------------------- */
