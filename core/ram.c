@@ -285,7 +285,8 @@ int ram_map(struct guest_memory *mem, struct memory_region *r)
 	 * 2 MiB hold a few tables, for which zeroing a whole huge page would
 	 * cost more than it saves.
 	 */
-	if (!mem->backing.no_thp && r->size > HUGE_PAGE)
+	if (!mem->backing.no_thp && !mem->backing.hugetlbfs &&
+	    r->size > HUGE_PAGE)
 		madvise(r->host + HUGE_PAGE, r->size - HUGE_PAGE,
 			MADV_HUGEPAGE);
 	return 0;
@@ -381,18 +382,22 @@ int ram_restore(struct guest_memory *mem, struct memory_region *r,
 		uint64_t start, uint64_t len)
 {
 	uint64_t page = mem->page_size;
+	uint64_t end = start + len;
 	int err = 0;
 
 	if (!r->given)
 		return 0;
-	/* Runs of pages that are away. */
-	for (uint64_t at = start, run; at < start + len;
-	     at += run ? run : page) {
-		run = 0;
-		while (at + run < start + len && is_given(r, (at + run) / page))
+	while (start < end) {
+		uint64_t run = 0; /* of pages that are away */
+		int failed = 0;
+
+		while (start + run < end && is_given(r, (start + run) / page))
 			run += page;
 		if (run)
-			err = take_from_pool(mem, r, at, run) ?: err;
+			failed = take_from_pool(mem, r, start, run);
+		if (failed)
+			err = failed;
+		start += run ? run : page;
 	}
 	return err;
 }

@@ -72,7 +72,8 @@ struct balloon {
 
 	_Atomic uint32_t hint_id; /* as in config space; set under vdev.lock */
 	_Atomic bool hint_ended; /* by the driver; DONE is to be said */
-	_Atomic uint64_t stat[VIRTIO_BALLOON_S_NR]; /* UINT64_MAX: unknown */
+	/* As last told, also after a reset; UINT64_MAX: never. */
+	_Atomic uint64_t stat[VIRTIO_BALLOON_S_NR];
 	_Atomic uint64_t stats_received, reported,
 		hinted; /* the last in bytes */
 };
@@ -355,8 +356,6 @@ static void balloon_deactivate(struct virtio_device *vdev)
 	config_of(b)->free_page_hint_cmd_id = 0;
 	config_of(b)->actual = 0;
 	config_of(b)->poison_val = 0;
-	for (unsigned int i = 0; i < VIRTIO_BALLOON_S_NR; i++)
-		atomic_store(&b->stat[i], UINT64_MAX);
 }
 
 /*

@@ -21,11 +21,8 @@ _Static_assert(NET_RX_IOVS >= 2 * VIRTQ_MAX_CHAIN, "room for another chain");
 /* No frame is shorter than its own header. */
 #define MIN_BYTES (NET_HEADER_BYTES + ETH_HLEN)
 
-/* Frames that are received before the driver gets its interrupt... */
-#define RX_BATCH 64
-
-/* ... and before the loop's other sources get a turn. */
-#define RX_ROUNDS 4
+/* Frames that are received before the loop's other sources get a turn. */
+#define RX_BATCH 256
 
 int net_pair_init(struct net_pair *pair)
 {
@@ -262,16 +259,13 @@ static int receive_one(struct net_pair *pair)
 void net_rx_run(struct net_pair *pair)
 {
 	struct virtio_device *vdev = &pair->net->vdev;
+	unsigned int budget = RX_BATCH;
 	int got = 1;
 
 	virtq_disable_notify(pair->rx);
-	for (unsigned int i = 0; i < RX_ROUNDS && got > 0; i++) {
-		unsigned int budget = RX_BATCH;
-
-		while (budget && (got = receive_one(pair)) > 0)
-			budget--;
+	while (budget-- && (got = receive_one(pair)) > 0)
+		/* Early, so that the driver works beside us from now on. */
 		virtio_device_signal(vdev, pair->rx);
-	}
 	if (got == -EPROTO)
 		virtio_device_broken(vdev);
 	/* With no buffers, the driver's next notification brings us back. */
@@ -306,6 +300,8 @@ static int send_one(struct virtio_worker *worker, struct virtq *vq)
 			    chain->out_len - NET_HEADER_BYTES);
 	}
 	virtq_push(vq, chain->head, 0);
+	/* At once: a sender waits for what it has under way. */
+	virtio_device_signal(worker->vdev, vq);
 	return 1;
 }
 

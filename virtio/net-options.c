@@ -13,13 +13,14 @@
 static const struct net_options net_defaults = {
 	.mode = NET_MODE_TAP,
 	.vhost = NET_VHOST_AUTO,
+	.trans = -1,
 	.fd = NET_NO_FD,
 	.pairs = 1,
 };
 
 /* In the order of the enums. */
 static const char *const modes[] = { "user", "tap", "none", NULL };
-static const char *const transports[] = { "pci", NULL };
+static const char *const transports[] = { "pci", "mmio", NULL };
 
 #define FIELD(name) offsetof(struct net_options, name)
 
@@ -134,8 +135,12 @@ const struct option_desc virtio_net_keys[] = {
 	{ OPTION_UINT, 0, "mtu", "N",
 	  "longest packet, 68 to 65535 (default: the interface's)",
 	  .offset = FIELD(mtu), .min = 68, .max = 65535 },
-	{ OPTION_ENUM, 0, "trans", "pci", "how the device is attached",
+	{ OPTION_ENUM, 0, "trans", "pci|mmio",
+	  "how the device is attached (default: as all others)",
 	  .offset = FIELD(trans), .choices = transports },
+	{ OPTION_FLAG, 0, "packed", NULL,
+	  "offer packed rings to the guest (default off)",
+	  .offset = FIELD(packed) },
 	{ .kind = OPTION_END },
 };
 

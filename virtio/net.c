@@ -415,8 +415,9 @@ void net_reset(struct device *device)
 
 /* ---- features and config space (5.1.3, 5.1.4) ---------------------------- */
 
-static uint64_t net_features(const struct net *net, unsigned int mtu,
-			     uint64_t vhost_features)
+static uint64_t net_features(const struct net *net,
+			     const struct net_options *options,
+			     unsigned int mtu, uint64_t vhost_features)
 {
 	uint64_t features =
 		BIT_ULL(VIRTIO_NET_F_MAC) | BIT_ULL(VIRTIO_NET_F_STATUS) |
@@ -429,6 +430,8 @@ static uint64_t net_features(const struct net *net, unsigned int mtu,
 
 	if (mtu >= NET_MIN_MTU)
 		features |= BIT_ULL(VIRTIO_NET_F_MTU);
+	if (options->packed)
+		features |= BIT_ULL(VIRTIO_F_RING_PACKED);
 	if (net->nr_pairs > 1)
 		features |= BIT_ULL(VIRTIO_NET_F_MQ);
 	if (features & net_guest_offloads && net->backend->ops->configure)
@@ -561,10 +564,12 @@ static int choose_vhost(struct net *net, const struct net_options *options,
 
 	if (options->vhost == NET_VHOST_OFF)
 		return 0;
-	if (!net->backend->ops->vhost_fd) {
+	/* The kernel knows no packed rings. */
+	if (!net->backend->ops->vhost_fd || options->packed) {
 		if (options->vhost != NET_VHOST_ON)
 			return 0;
-		log_err("net", "%s: vhost=on: this backend cannot do it", name);
+		log_err("net", "%s: vhost=on: it goes with no %s", name,
+			options->packed ? "packed rings" : "such backend");
 		return -EINVAL;
 	}
 	*fd = vhost_open(VHOST_NET_NODE, features);
@@ -632,6 +637,19 @@ static void set_name(struct net *net, const struct machine *machine)
 		 n);
 }
 
+static int plug(struct net *net, const struct net_options *options)
+{
+	static const struct virtio_transport *const transports[] = {
+		&virtio_pci_transport,
+		&virtio_mmio_transport,
+	};
+
+	if (options->trans < 0)
+		return virtio_device_plug(&net->vdev);
+	return transports[options->trans]->attach(net->vdev.machine,
+						  &net->vdev);
+}
+
 /* Everything behind the backend. On failure nothing is left but that. */
 static int net_build(struct net *net, struct machine *machine,
 		     const struct net_options *options)
@@ -650,7 +668,7 @@ static int net_build(struct net *net, struct machine *machine,
 	if (err)
 		return err;
 	virtio_device_init(&net->vdev, machine, &virtio_net_type, &net_ops,
-			   net_features(net, mtu, vhost_features),
+			   net_features(net, options, mtu, vhost_features),
 			   2 * net->nr_pairs + 1, NET_QUEUE_SIZE);
 	set_config(net, mtu);
 	err = create_show(net);
@@ -660,7 +678,7 @@ static int net_build(struct net *net, struct machine *machine,
 		close(fd);
 	if (err)
 		goto release;
-	err = virtio_device_plug(&net->vdev);
+	err = plug(net, options);
 	if (!err)
 		return 0;
 	release_pairs(net, net->nr_pairs);

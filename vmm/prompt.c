@@ -156,7 +156,7 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
-static void run_line(struct vm *vm, char *line, FILE *out)
+void prompt_run(struct vm *vm, char *line, FILE *out)
 {
 	char *at = NULL;
 	const char *name = strtok_r(line, " ", &at);
@@ -181,20 +181,6 @@ static void print(struct vm *vm, const char *text)
 	terminal_print(vm->terminal, text, strlen(text));
 }
 
-void prompt_run(struct vm *vm, char *line)
-{
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
-
-	if (!out)
-		return;
-	run_line(vm, line, out);
-	fclose(out);
-	terminal_print(vm->terminal, text, len);
-	free(text);
-}
-
 static void begin_line(struct vm *vm)
 {
 	vm->prompt.len = 0;
@@ -211,10 +197,18 @@ void prompt_show(struct vm *vm, bool on)
 static void end_line(struct vm *vm)
 {
 	struct prompt *p = &vm->prompt;
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
 
 	print(vm, "\n");
 	p->line[p->len] = '\0';
-	prompt_run(vm, p->line);
+	if (out) {
+		prompt_run(vm, p->line, out);
+		fclose(out);
+		terminal_print(vm->terminal, text, len);
+	}
+	free(text);
 	begin_line(vm);
 }
 

@@ -73,7 +73,8 @@ struct net_forward {
 struct net_options {
 	int mode; /* enum net_mode */
 	int vhost; /* enum net_vhost */
-	int trans;
+	int trans; /* the option's words in order; -1: not said */
+	bool packed;
 	uint8_t guest_mac[ETH_ALEN]; /* all 0: not said */
 	const char *guest_ip;
 	const char *host_ip; /* ADDRESS or ADDRESS/BITS */

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 struct vm;
 
@@ -24,10 +25,7 @@ void prompt_show(struct vm *vm, bool on);
 /* A key while it is there. */
 void prompt_key(struct vm *vm, char key);
 
-/*
- * Run one command @line, which is modified, and print what it has to say to
- * the terminal. prompt_key() calls it at the end of a line.
- */
-void prompt_run(struct vm *vm, char *line);
+/* Run the command @line, which is modified, and print its answer to @out. */
+void prompt_run(struct vm *vm, char *line, FILE *out);
 
 #endif

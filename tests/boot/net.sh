@@ -160,7 +160,7 @@ test_iperf() {
 	[ "$(<threads)" -ge "$pairs" ] || fail "threads: $(<threads)"
 }
 
-# As many bytes as $size says, by hash, in both directions.
+# SIZE bytes to the guest, and 64 MiB from it, by hash.
 test_transfer() {
 	local size=$2 hash
 	with_net
@@ -340,6 +340,38 @@ test_macvtap() {
 		"$(in_net ip -o link show mac0 | sed 's/.*ether \([^ ]*\).*/\1/')"
 }
 
+# guest_iperf: a script that moves some megabytes both ways.
+guest_iperf='network 192.168.33.15
+	reach 192.168.33.1
+	for way in "" -R; do
+		t iperf3 -c 192.168.33.1 -n 8M $way >/log && echo way$way ||
+			cat /log
+	done
+	cat /sys/bus/virtio/devices/virtio*/features | cut -c 35
+	ls -l /sys/bus/virtio/devices'
+
+test_mmio() {
+	with_net
+	in_net iperf3 -s >/dev/null &
+	net_boot "modprobe virtio_mmio
+		$guest_iperf" -n "trans=mmio,$1"
+	ended 0
+	says '^way$'
+	says '^way-R'
+	says 'LNRO0005.*/virtio|virtio-mmio'
+}
+
+test_packed() {
+	with_net
+	in_net iperf3 -s >/dev/null &
+	net_boot "$guest_iperf" -n packed
+	ended 0
+	says '^way$'
+	says '^way-R'
+	# VIRTIO_F_RING_PACKED is bit 34.
+	says '^1$'
+}
+
 for vhost in off on; do
 	promise "a guest pings the host (vhost=$vhost)" test_ping vhost=$vhost
 	promise "frames are counted (vhost=$vhost)" test_counters vhost=$vhost
@@ -356,10 +388,17 @@ for vhost in off on; do
 	promise "a macvtap carries frames (vhost=$vhost)" \
 		test_macvtap vhost=$vhost
 done
-promise "a GiB by TCP arrives as it was sent (vhost=off)" \
-	test_transfer vhost=off 1073741824
-promise "64 MiB by TCP arrive as they were sent (vhost=on)" \
-	test_transfer vhost=on 67108864
+promise "a network device by virtio-mmio works (vhost=off)" \
+	test_mmio vhost=off
+promise "a network device by virtio-mmio works (vhost=on)" test_mmio vhost=on
+promise "a network device has packed rings" test_packed
+# LKVM_LONG=1: a GiB.
+transfer=$((128 << 20))
+[ -z "${LKVM_LONG:-}" ] || transfer=$((1 << 30))
+for vhost in off on; do
+	promise "$transfer bytes by TCP arrive as they were sent (vhost=$vhost)" \
+		test_transfer vhost=$vhost $transfer
+done
 promise "two guests talk over a bridge" test_bridge vhost=off vhost=on
 promise "a tap that vanishes takes the link down" test_link
 promise "scripts see the tap and nothing else" test_scripts

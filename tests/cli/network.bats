@@ -4,7 +4,7 @@
 
 load helpers
 
-keys="mode, guest_mac, guest_ip, host_ip, hostfwd, pcap, tapif, fd, script, downscript, vhost, mq, mtu, trans"
+keys="mode, guest_mac, guest_ip, host_ip, hostfwd, pcap, tapif, fd, script, downscript, vhost, mq, mtu, trans, packed"
 
 # need_taps: interfaces in a network that nobody else sees.
 need_taps() {
@@ -89,6 +89,8 @@ teardown() {
 		run -k kernel -n fd=0
 	refuses "net0: fd: it goes with no tapif" \
 		run -k kernel -n fd=0,tapif=x
+	refuses "net0: vhost=on: it goes with no packed rings" \
+		run -k kernel -n vhost=on,packed
 	"${as[@]}" ip tuntap add mode tap name single
 	refuses "net0: interface single is no tap with several queues (ip tuntap add multi_queue)" \
 		run -k kernel -n tapif=single,mq=2
