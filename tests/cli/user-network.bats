@@ -55,7 +55,7 @@ fake_passt() {
 	refuses "net0: mtu: mode=user carries at most 65520 bytes" \
 		run -k kernel -n mode=user,mtu=65521
 	fake_passt sleep 10
-	refuses "net0: vhost=on: this backend cannot do it" \
+	refuses "net0: vhost=on: it goes with no such backend" \
 		run -k kernel -n mode=user,vhost=on
 	refuses "net0: hostfwd: only mode=user has it" \
 		run -k kernel -n mode=tap,hostfwd=tcp:80-:80
