@@ -62,8 +62,9 @@ DISK := disk/engine-aio.c disk/engine-sync.c disk/engine-uring.c \
 	disk/qcow2-create.c disk/qcow2-file.c disk/qcow2-io.c disk/qcow2-map.c \
 	disk/qcow2-refcount.c disk/qcow2-repair.c disk/qcow2-request.c \
 	disk/qcow2.c disk/raw.c disk/throttle.c
-NET := net/backend.c net/tap-setup.c net/tap.c net/unix-socket.c \
-	net/vsock-connection.c net/vsock.c
+NET := net/backend.c net/passt-args.c net/passt.c net/pcap.c net/stream.c \
+	net/tap-setup.c net/tap.c net/unix-socket.c net/vsock-connection.c \
+	net/vsock.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
 VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \

@@ -12,6 +12,7 @@
 
 #include <lkvm/commands.h>
 #include <lkvm/log.h>
+#include <lkvm/net.h>
 #include <lkvm/pin.h>
 #include <lkvm/virtio.h>
 #include <lkvm/vm.h>
@@ -352,6 +353,27 @@ static int complete_options(struct run_options *options, int nr_args,
 	return complete_pins(options);
 }
 
+/* Who says nothing of networks gets one, if there is passt to make it. */
+static int add_default_network(struct run_options *options)
+{
+	struct net_options *config;
+	int err;
+
+	for (unsigned int i = 0; i < options->nr_devices; i++)
+		if (options->devices[i].type == &virtio_net_type)
+			return 0;
+	config = malloc(sizeof(*config));
+	if (!config)
+		return -ENOMEM;
+	memcpy(config, virtio_net_type.defaults, sizeof(*config));
+	config->mode = NET_MODE_USER;
+	config->implicit = true;
+	err = add_request(options, &virtio_net_type, config);
+	if (err)
+		free(config);
+	return err;
+}
+
 static int run_vm(const struct run_options *options, const char *kernel,
 		  char *cmdline, uint64_t start_ns)
 {
@@ -396,7 +418,7 @@ static int run_with(struct run_options *options, uint64_t start_ns)
 
 	if (!kernel)
 		log_err("run", "no kernel found (name one with --kernel)");
-	else if (!cmdline)
+	else if (!cmdline || add_default_network(options))
 		log_err("run", "out of memory");
 	else
 		status = run_vm(options, kernel, cmdline, start_ns);

@@ -165,6 +165,30 @@ size_t iov_from_buf(const struct iovec *iov, unsigned int count, size_t offset,
 	return iov_copy(iov, count, offset, (char *)buf, len, false);
 }
 
+unsigned int iov_slice(struct iovec *to, unsigned int max,
+		       const struct iovec *from, unsigned int count,
+		       size_t offset, size_t len)
+{
+	unsigned int used = 0;
+
+	for (unsigned int i = 0; i < count && len && used < max; i++) {
+		size_t n = from[i].iov_len;
+
+		if (offset >= n) {
+			offset -= n;
+			continue;
+		}
+		n = MIN(n - offset, len);
+		to[used++] = (struct iovec) {
+			.iov_base = (char *)from[i].iov_base + offset,
+			.iov_len = n,
+		};
+		offset = 0;
+		len -= n;
+	}
+	return len ? 0 : used;
+}
+
 int thread_create(pthread_t *thread, void *(*run)(void *opaque), void *opaque)
 {
 	/* What a thread does to itself: handlers restore the terminal. */

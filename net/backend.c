@@ -9,6 +9,7 @@
 
 static int (*const modes[])(const struct net_options *options, const char *name,
 			    struct net_backend **out) = {
+	[NET_MODE_USER] = net_user_create,
 	[NET_MODE_TAP] = net_tap_create,
 };
 
@@ -16,10 +17,20 @@ int net_backend_create(const struct net_options *options, const char *name,
 		       struct net_backend **out)
 {
 	size_t mode = (size_t)options->mode;
+	struct net_backend *backend;
+	int err;
 
 	if (mode >= ARRAY_SIZE(modes) || !modes[mode]) {
 		log_err("net", "%s: there is no such backend", name);
 		return -ENOTSUP;
 	}
-	return modes[mode](options, name, out);
+	err = modes[mode](options, name, &backend);
+	if (!err && options->pcap) {
+		err = net_pcap_create(backend, options->pcap, out);
+		if (err)
+			backend->ops->destroy(backend);
+	} else if (!err) {
+		*out = backend;
+	}
+	return err;
 }

@@ -381,6 +381,8 @@ static int check_options(const struct tap *tap,
 		return refuse(tap, "guest_ip",
 			      "a tap gives out no addresses (use mode=user, or "
 			      "-p ip=...)");
+	if (options->nr_forwards)
+		return refuse(tap, "hostfwd", "only mode=user has it");
 	if (tapif && options->fd != NET_NO_FD)
 		return refuse(tap, "fd", "it goes with no tapif");
 	if (tapif && tapif[0] != '/' && strlen(tapif) >= IFNAMSIZ)

@@ -77,6 +77,27 @@ static int set_vhost(void *target, const struct option_desc *desc,
 	return -EINVAL;
 }
 
+static int add_forward(void *target, const struct option_desc *desc,
+		       const char *value)
+{
+	struct net_options *options = target;
+	struct net_forward *next = &options->forward[options->nr_forwards];
+	const char *why;
+
+	if (options->nr_forwards == NET_MAX_FORWARDS) {
+		log_err("options", "--network: %s: there are more than %u",
+			desc->name, NET_MAX_FORWARDS);
+		return -EINVAL;
+	}
+	if (net_forward_parse(value, next, &why)) {
+		log_err("options", "--network: %s: bad value '%s': %s",
+			desc->name, value, why);
+		return -EINVAL;
+	}
+	options->nr_forwards++;
+	return 0;
+}
+
 const struct option_desc virtio_net_keys[] = {
 	{ OPTION_ENUM, 0, "mode", "user|tap|none",
 	  "who carries the frames (default tap)", .offset = FIELD(mode),
@@ -85,10 +106,16 @@ const struct option_desc virtio_net_keys[] = {
 	  "the guest's address (default: 02:15:15 and three random bytes)",
 	  .call = set_mac },
 	{ OPTION_STRING, 0, "guest_ip", "ADDR",
-	  "the guest's address (mode=user)", .offset = FIELD(guest_ip) },
+	  "the guest's address (mode=user; default 192.168.33.15)",
+	  .offset = FIELD(guest_ip) },
 	{ OPTION_STRING, 0, "host_ip", "ADDR[/BITS]",
-	  "of an interface that lkvm makes (default 192.168.33.1/24)",
+	  "the host's address there (default 192.168.33.1/24)",
 	  .offset = FIELD(host_ip) },
+	{ OPTION_CALL, 0, "hostfwd", "tcp|udp:[ADDR:]PORT-:PORT",
+	  "send a host's port to the guest's (mode=user; may repeat)",
+	  .call = add_forward },
+	{ OPTION_STRING, 0, "pcap", "FILE", "write all frames there",
+	  .offset = FIELD(pcap) },
 	{ OPTION_STRING, 0, "tapif", "NAME",
 	  "interface, or /dev/tapN of a macvtap (default: a new one)",
 	  .offset = FIELD(tapif) },
@@ -221,6 +248,7 @@ const struct device_type virtio_net_type = {
 	.defaults = &net_defaults,
 	.config_size = sizeof(struct net_options),
 	.create = net_create,
+	.complete = net_complete,
 	.destroy = net_destroy,
 	.reset = net_reset,
 	.quiesce = net_quiesce,

@@ -618,6 +618,15 @@ void net_destroy(struct device *device)
 	free(net);
 }
 
+int net_complete(struct device *device)
+{
+	struct net *net = container_of(device, struct net, vdev.device);
+	struct net_backend *backend = net->backend;
+	int err = backend->ops->complete ? backend->ops->complete(backend) : 0;
+
+	return err && net->implicit ? -ENODEV : err;
+}
+
 static void set_name(struct net *net, const struct machine *machine)
 {
 	unsigned int n = 0;
@@ -694,8 +703,13 @@ int net_create(struct machine *machine, const void *config, struct device **out)
 		return -ENOMEM;
 	set_name(net, machine);
 	err = net_backend_create(options, net->vdev.device.name, &net->backend);
-	if (err)
+	if (err && options->implicit) {
+		*out = NULL;
+		err = 0;
+	}
+	if (!net->backend)
 		goto free_net;
+	net->implicit = options->implicit;
 	net->nr_pairs = net->backend->pairs;
 	net->pair = calloc(net->nr_pairs, sizeof(*net->pair));
 	if (!net->pair) {

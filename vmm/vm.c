@@ -447,6 +447,29 @@ static int create_devices(struct vm *vm)
 	return err;
 }
 
+/* What devices wait for has had the whole creation's time to happen. */
+static int complete_devices(struct vm *vm)
+{
+	struct device **link = &vm->machine.devices;
+
+	while (*link) {
+		struct device *device = *link;
+		int err = device->type->complete ?
+				  device->type->complete(device) :
+				  0;
+
+		if (err && err != -ENODEV)
+			return err;
+		if (!err) {
+			link = &device->next;
+			continue;
+		}
+		*link = device->next;
+		device->type->destroy(device);
+	}
+	return 0;
+}
+
 static int watch_signals(struct vm *vm)
 {
 	struct sigaction hangup;
@@ -580,6 +603,8 @@ static int vm_create_parts(struct vm *vm)
 		return err;
 	phase_mark(vm, PHASE_LOADED);
 	err = wait_for_vcpus(vm);
+	if (!err)
+		err = complete_devices(vm);
 	if (!err)
 		err = reset_vcpus(vm);
 	return err;

@@ -37,6 +37,13 @@ struct device_type {
 	 */
 	int (*create)(struct machine *machine, const void *config,
 		      struct device **out);
+	/*
+	 * The guest is about to run for the first time: wait for what create()
+	 * has only begun. Returns 0, -ENODEV (the device is to be destroyed,
+	 * and the VM goes on without it) or another -errno; has said why. Main
+	 * thread. Optional.
+	 */
+	int (*complete)(struct device *device);
 	/* Free everything. vCPUs are gone; own threads are joined here. */
 	void (*destroy)(struct device *device);
 	/* Power-on state. vCPUs and I/O are stopped (quiesced). Optional. */

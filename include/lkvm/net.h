@@ -15,6 +15,7 @@
 
 #include <linux/if_ether.h>
 #include <linux/virtio_net.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -54,6 +55,16 @@ enum net_vhost {
 
 #define NET_NO_FD UINT64_MAX
 
+/* Forwards of one device. */
+#define NET_MAX_FORWARDS 64
+
+/* What comes to a port of the host goes to a port of the guest. */
+struct net_forward {
+	bool udp; /* or TCP */
+	char address[INET6_ADDRSTRLEN]; /* of the host; empty: all */
+	uint16_t host_port, guest_port;
+};
+
 /*
  * One network device, as the user asked for it; NULL and 0: not said. The
  * frontend looks after guest_mac, vhost, pairs and mtu; each backend refuses,
@@ -73,6 +84,10 @@ struct net_options {
 	uint64_t fd; /* or NET_NO_FD */
 	uint64_t pairs;
 	uint64_t mtu;
+	const char *pcap; /* a file for all frames, or NULL */
+	struct net_forward forward[NET_MAX_FORWARDS];
+	unsigned int nr_forwards;
+	bool implicit; /* nobody asked for it: failing is worth a warning */
 };
 
 /* Of one direction, as the guest sees it. */
@@ -130,6 +145,11 @@ struct net_backend_ops {
 	 */
 	int (*vhost_fd)(struct net_backend *backend, unsigned int queue);
 	/*
+	 * The guest is about to run: wait for what creation has only begun.
+	 * Returns 0, or -errno after a message. Main thread, once. Optional.
+	 */
+	int (*complete)(struct net_backend *backend);
+	/*
 	 * What the host has counted, for frames that vhost-net moves. Returns
 	 * 0 or -errno. With vhost_fd. Any thread.
 	 */
@@ -166,5 +186,22 @@ int net_backend_create(const struct net_options *options, const char *name,
 /* The same, for one mode each. */
 int net_tap_create(const struct net_options *options, const char *name,
 		   struct net_backend **out);
+int net_user_create(const struct net_options *options, const char *name,
+		    struct net_backend **out);
+
+/*
+ * Write all frames of @inner to a new file @path, in pcap's format: what comes
+ * out is to be used in its place, and owns it. On failure (-errno after a
+ * message) @inner stays the caller's. Main thread.
+ */
+int net_pcap_create(struct net_backend *inner, const char *path,
+		    struct net_backend **out);
+
+/*
+ * Parse "tcp|udp:[ADDR:]PORT-:PORT". Returns 0, or -EINVAL and in @why what is
+ * wrong.
+ */
+int net_forward_parse(const char *text, struct net_forward *out,
+		      const char **why);
 
 #endif

@@ -101,6 +101,15 @@ size_t iov_to_buf(const struct iovec *iov, unsigned int count, size_t offset,
 size_t iov_from_buf(const struct iovec *iov, unsigned int count, size_t offset,
 		    const void *buf, size_t len);
 
+/*
+ * Bytes [@offset, @offset + @len) of @from as elements of @to, of which there
+ * are @max. Returns the number used, or 0 when these do not suffice, or @from
+ * ends first.
+ */
+unsigned int iov_slice(struct iovec *to, unsigned int max,
+		       const struct iovec *from, unsigned int count,
+		       size_t offset, size_t len);
+
 /* One row of --stats: who, what, and how many. */
 void print_count(FILE *out, const char *who, const char *what, uint64_t count);
 

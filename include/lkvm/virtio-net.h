@@ -148,6 +148,7 @@ struct net {
 	struct net_backend *backend;
 	unsigned int nr_pairs;
 	bool vhost; /* the kernel moves the frames */
+	bool implicit; /* the VM can do without */
 	/* With vhost: what the host had counted when the device was made. */
 	struct net_counts received_before, sent_before;
 	uint8_t mac[ETH_ALEN]; /* at reset */
@@ -171,6 +172,7 @@ struct net {
 /* For the device type; see device.h. */
 int net_create(struct machine *machine, const void *config,
 	       struct device **out);
+int net_complete(struct device *device);
 void net_destroy(struct device *device);
 void net_reset(struct device *device);
 void net_quiesce(struct device *device);

@@ -334,7 +334,7 @@ test_mapped() {
 
 test_mapped_needs_attributes() {
 	local status=0
-	"$lkvm" run -k "$images/generic/bzImage" --9p /proc,security=mapped \
+	"$lkvm" run -n mode=none -k "$images/generic/bzImage" --9p /proc,security=mapped \
 		>out 2>&1 || status=$?
 	same status "$status" 125
 	grep -q 'has no user attributes' out || fail "$(cat out)"

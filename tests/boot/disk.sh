@@ -145,7 +145,7 @@ test_demo() {
 	[ -e "$images/disk.img" ] || skip "needs the image disk"
 	cp "$images/disk.img" disk
 	status=0
-	"$lkvm" run -k "$images/cloud/bzImage" -i "$images/cloud/initrd.img" \
+	"$lkvm" run -n mode=none -k "$images/cloud/bzImage" -i "$images/cloud/initrd.img" \
 		-d disk -p lkvm.demo=poweroff >console 2>errors || status=$?
 	ended 0
 	says 'lkvm: userspace reached'

@@ -65,7 +65,7 @@ test_power_button_demo() {
 	need e2fsck
 	[ -e "$images/disk.img" ] || skip "needs the image disk"
 	cp "$images/disk.img" disk
-	"$lkvm" run -k "$images/cloud/bzImage" -i "$images/cloud/initrd.img" \
+	"$lkvm" run -n mode=none -k "$images/cloud/bzImage" -i "$images/cloud/initrd.img" \
 		-d disk -p quiet >console 2>errors &
 	pid=$!
 	await 'lkvm: welcome'

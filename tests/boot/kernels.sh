@@ -52,7 +52,7 @@ test_entry32() {
 test_i686() {
 	need_image i686
 	status=0
-	"$lkvm" run --nodefaults -k "$images/i686/bzImage" -m 256 -c "$1" \
+	"$lkvm" run --nodefaults -n mode=none -k "$images/i686/bzImage" -m 256 -c "$1" \
 		-p "console=ttyS0 panic=-1" >console 2>errors || status=$?
 	ended 0
 	says "Linux version $(<"$images/i686/version")"
@@ -65,7 +65,7 @@ test_i686() {
 # It draws a screen with the memory's size, and goes on until it is stopped.
 test_memtest() {
 	need_image memtest
-	"$lkvm" run --nodefaults -k "$images/memtest/bzImage" -m 16 -c 1 \
+	"$lkvm" run --nodefaults -n mode=none -k "$images/memtest/bzImage" -m 16 -c 1 \
 		-p console=ttyS0 >console 2>errors &
 	pid=$!
 	await 'Memtest86\+ v'

@@ -247,11 +247,11 @@ test_locking() {
 		echo ready
 		read -r line' -d disk <stdin
 	await '^ready'
-	"$lkvm" run -k "$images/cloud/bzImage" -d disk >out 2>&1 && fail "two writers"
+	"$lkvm" run -n mode=none -k "$images/cloud/bzImage" -d disk >out 2>&1 && fail "two writers"
 	same "lines" "$(wc -l <out)" 1
 	name="process $pid "
 	grep -qF "disk is in use by $name" out || fail "$(cat out)"
-	"$lkvm" run -k "$images/cloud/bzImage" -d disk,ro >out 2>&1 &&
+	"$lkvm" run -n mode=none -k "$images/cloud/bzImage" -d disk,ro >out 2>&1 &&
 		fail "a reader beside a writer"
 	qemu-io -f raw -c 'write 0 512' disk >out 2>&1 && fail "qemu wrote too"
 	grep -q 'lock' out || fail "$(cat out)"

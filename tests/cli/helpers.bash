@@ -14,6 +14,8 @@ setup() {
 	cd "$scratch"
 	# What comes before lkvm's command line, to run it as somebody else.
 	as=()
+	# Behind "run": nearly all tests can do without a network.
+	network=(-n mode=none)
 }
 
 teardown() {
@@ -70,9 +72,17 @@ snapshot() {
 	find "$scratch" -type f -exec sha256sum {} + | sort
 }
 
+# Sets args to lkvm's arguments.
+with_network() {
+	args=("$@")
+	[ "${1:-}" != run ] || args=(run "${network[@]}" "${@:2}")
+}
+
 # Run lkvm with pipes; sets status, out and err.
 lkvm() {
 	status=0
+	with_network "$@"
+	set -- "${args[@]}"
 	timeout 30 "${as[@]}" "$LKVM" "$@" >"$BATS_TEST_TMPDIR/out" \
 		2>"$BATS_TEST_TMPDIR/err" </dev/null || status=$?
 	out=$(<"$BATS_TEST_TMPDIR/out")
@@ -85,6 +95,8 @@ lkvm() {
 lkvm_at_terminal() {
 	local t=$BATS_TEST_TMPDIR
 
+	with_network "$@"
+	set -- "${args[@]}"
 	{
 		echo "stty -g >$t/before"
 		printf '%q ' timeout --foreground 30 "${as[@]}" "$LKVM" "$@"

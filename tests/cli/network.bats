@@ -4,7 +4,7 @@
 
 load helpers
 
-keys="mode, guest_mac, guest_ip, host_ip, tapif, fd, script, downscript, vhost, mq, mtu, trans, packed"
+keys="mode, guest_mac, guest_ip, host_ip, hostfwd, pcap, tapif, fd, script, downscript, vhost, mq, mtu, trans, packed"
 
 # need_taps: interfaces in a network that nobody else sees.
 need_taps() {
