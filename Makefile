@@ -54,7 +54,8 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
 CORE := core/bucket.c core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
-	core/memory.c core/options.c core/state.c core/util.c
+	core/memory.c core/options.c core/ring.c core/state.c core/stream.c \
+	core/stream-open.c core/util.c
 DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
 	disk/engine-uring.c disk/file.c disk/file-lock.c disk/image.c disk/raw.c \
 	disk/qcow2.c disk/qcow2-backing.c disk/qcow2-cache.c \
@@ -63,7 +64,8 @@ DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
 	disk/qcow2-repair.c disk/qcow2-request.c disk/throttle.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
-VIRTIO := virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/device.c \
+VIRTIO := virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/console.c \
+	virtio/console-control.c virtio/console-port.c virtio/device.c \
 	virtio/pci.c virtio/queue.c virtio/rng.c virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot.c x86/boot-elf.c \
 	x86/boot-linux.c x86/cpuid.c x86/mptable.c x86/vcpu-state.c

@@ -28,6 +28,9 @@ struct run_options {
 	int loglevel;
 	int transport;
 	int on_reset;
+	int console;
+	struct virtio_console_options ports;
+	char *port_text[VIRTIO_MAX_PORTS]; /* owned; what ports points into */
 	bool nodefaults;
 	bool debug_exit;
 	bool stats;
@@ -40,6 +43,7 @@ struct run_options {
 static const char *const loglevels[] = { "error", "warning", "info", "debug",
 					 NULL };
 static const char *const transports[] = { "pci", NULL };
+static const char *const consoles[] = { "serial", "virtio", NULL };
 static const char *const on_reset_choices[] = { "exit", "reset", "fail", NULL };
 
 /* -p may repeat: the kernel sees the strings joined by blanks. */
@@ -102,6 +106,31 @@ static int add_device(void *target, const struct option_desc *desc,
 	return err;
 }
 
+/* --port: all of them make one device. */
+static int add_port(void *target, const struct option_desc *desc,
+		    const char *value)
+{
+	struct run_options *options = target;
+	struct virtio_console_options *ports = &options->ports;
+	struct virtio_port_options *port = &ports->port[ports->nr_ports];
+	char *text;
+	int err;
+
+	if (ports->nr_ports == VIRTIO_MAX_PORTS) {
+		log_err("run", "--port: there can be no more than %u",
+			VIRTIO_MAX_PORTS);
+		return -EINVAL;
+	}
+	text = strdup(value);
+	if (!text)
+		return -ENOMEM;
+	options->port_text[ports->nr_ports++] = text;
+	err = options_parse_list(desc->keys, NULL, "--port", text, port);
+	if (!err)
+		err = virtio_port_check(ports);
+	return err;
+}
+
 #define FIELD(name) offsetof(struct run_options, name)
 
 const struct option_desc run_options[] = {
@@ -121,6 +150,12 @@ const struct option_desc run_options[] = {
 	  "source of entropy (/dev/hwrng in the guest); keys below",
 	  .call = add_device, .keys = virtio_rng_keys, .optional = true,
 	  .arg = &virtio_rng_type },
+	{ OPTION_ENUM, 0, "console", "serial|virtio",
+	  "which device the terminal is: ttyS0 or hvc0 (default: serial)",
+	  .offset = FIELD(console), .choices = consoles },
+	{ OPTION_CALL, 0, "port", "name=NAME,to=WHERE[,from=PATH]",
+	  "a port /dev/virtio-ports/NAME (may repeat); keys below",
+	  .call = add_port, .keys = virtio_port_keys },
 	{ OPTION_SIZE, 'm', "mem", "SIZE",
 	  "guest RAM in MiB, or with suffix B K M G T P",
 	  .offset = FIELD(ram_bytes), .min = ARCH_MIN_RAM, .unit = MIB },
@@ -215,7 +250,7 @@ static char *build_cmdline(const struct run_options *options)
 	if (root && !has_param(params, "root="))
 		disk = root->read_only ? " root=/dev/vda ro" :
 					 " root=/dev/vda rw";
-	if (asprintf(&cmdline, "%s%s%s%s%s", arch_default_cmdline(), panic,
+	if (asprintf(&cmdline, "%s%s%s%s%s", arch_default_cmdline(options->console != CONSOLE_VIRTIO), panic,
 		     disk, *params ? " " : "", params) < 0)
 		return NULL;
 	return cmdline;
@@ -256,6 +291,44 @@ static bool good_name(const char *name)
 	       name[0] != '-';
 }
 
+/* The devices that --console and --port ask for. */
+static int add_consoles(struct run_options *options)
+{
+	struct virtio_console_options wanted[] = {
+		{ .console = options->console == CONSOLE_VIRTIO },
+		options->ports,
+	};
+
+	for (unsigned int i = 0; i < options->ports.nr_ports; i++) {
+		if (strcmp(options->ports.port[i].to, "stdio") != 0)
+			continue;
+		if (options->console != CONSOLE_SERIAL) {
+			log_err("run",
+				"port %s: the standard streams are taken",
+				options->ports.port[i].name);
+			return -EINVAL;
+		}
+		options->console = CONSOLE_PORT;
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(wanted); i++) {
+		struct virtio_console_options *copy;
+		int err;
+
+		if (!wanted[i].console && !wanted[i].nr_ports)
+			continue;
+		copy = malloc(sizeof(*copy));
+		if (!copy)
+			return -ENOMEM;
+		*copy = wanted[i];
+		err = add_request(options, &virtio_console_type, copy);
+		if (err) {
+			free(copy);
+			return err;
+		}
+	}
+	return 0;
+}
+
 /* Positional arguments, and what only the whole command line can tell. */
 static int complete_options(struct run_options *options, int nr_args,
 			    char **args)
@@ -289,7 +362,7 @@ static int complete_options(struct run_options *options, int nr_args,
 		options->ram_bytes = default_ram((unsigned int)options->cpus);
 	if (!options->kvm_path)
 		options->kvm_path = DEFAULT_KVM;
-	return 0;
+	return add_consoles(options);
 }
 
 static int run_vm(const struct run_options *options, const char *kernel,
@@ -304,6 +377,7 @@ static int run_vm(const struct run_options *options, const char *kernel,
 		.ram_bytes = options->ram_bytes,
 		.cpus = (unsigned int)options->cpus,
 		.on_reset = (enum on_reset)options->on_reset,
+		.console = (enum console)options->console,
 		.debug_exit = options->debug_exit,
 		.stats = options->stats,
 		.boot_timer = options->boot_timer,
@@ -370,6 +444,8 @@ out:
 	for (unsigned int i = 0; i < options.nr_devices; i++)
 		free((void *)options.devices[i].config);
 	free(options.devices);
+	for (unsigned int i = 0; i < options.ports.nr_ports; i++)
+		free(options.port_text[i]);
 	free(options.params);
 	return status;
 }

@@ -14,6 +14,9 @@
 /* What happens when the guest resets itself. */
 enum on_reset { ON_RESET_EXIT, ON_RESET_RESET, ON_RESET_FAIL };
 
+/* What lkvm's own standard streams are connected to. */
+enum console { CONSOLE_SERIAL, CONSOLE_VIRTIO, CONSOLE_PORT };
+
 struct vm_config {
 	const char *name;
 	const char *kvm_path; /* --dev */
@@ -23,6 +26,7 @@ struct vm_config {
 	uint64_t ram_bytes;
 	unsigned int cpus;
 	enum on_reset on_reset;
+	enum console console;
 	bool debug_exit;
 	bool stats;
 	bool boot_timer;
