@@ -143,7 +143,9 @@ static int bind_socket(int fd, const struct sockaddr_un *address)
 
 	if (!bind(fd, generic, sizeof(*address)))
 		return 0;
-	if (errno != EADDRINUSE || !is_stale(address)) {
+	if (errno != EADDRINUSE)
+		return -1;
+	if (!is_stale(address)) {
 		errno = EADDRINUSE;
 		return -1;
 	}
@@ -228,7 +230,7 @@ static int open_ends(struct stream *s, const char *to, const char *from)
 	if (!kind) {
 		log_err("stream",
 			"%s: bad value '%s': use file:PATH, pipe:PATH, pty, "
-			"pty:LINK, unix:PATH or null",
+			"pty:LINK, unix:PATH, stdio or null",
 			s->who, to);
 		return -EINVAL;
 	}

@@ -10,6 +10,8 @@
  *	unix:PATH	a socket that listens; one client at a time
  *	null		output is dropped, and there is no input
  *
+ * ("stdio", which users may also say, is the terminal's: see terminal.h.)
+ *
  * Back-pressure goes through: a source is read only as far as the device takes
  * its bytes, and when an output's reader is slow, write() takes no more. Only
  * what is written while a socket has no client, or to a file that fails, is

@@ -61,28 +61,36 @@ test_hvc0_data() {
 promise "--console virtio: piped input reaches a shell on hvc0" test_hvc0_shell
 promise "4 MiB of binary data leave by hvc0, and 1 MiB come in" test_hvc0_data
 
-# $size of binary data each way through the port p1, which $1 and the further
-# options are; from_host and to_host are this side of it.
-size=$((64 << 20))
+# $size bytes of binary data each way through the port p1; 64 MiB of them with
+# LKVM_LONG=1. With head -c, for a port has no end of file.
+mib=$([ "${LKVM_LONG:-}" = 1 ] && echo 64 || echo 16)
+size=$((mib << 20))
 port_data='port p1
 	exec 5<>$port
 	echo ready
 	head -c '$size' <&5 | sha256sum >/sum
 	echo in=$(cut -d " " -f 1 /sum)
-	dd if=/dev/urandom of=/data bs=1M count=64 2>/dev/null
+	dd if=/dev/urandom of=/data bs=1M count='$mib' 2>/dev/null
 	echo out=$(sha /data)
 	cat /data >&5
-	read -r line <&5
-	echo said $line
 '
 
-# What there is to send, and the last line, once everything has been read.
+# both_ways: both hashes, of what was sent and what came back.
+both_ways() {
+	same in "$(value in)" "$(sha data)"
+	same out "$(value out)" "$(sha back)"
+	grep -Eq "^p1 +bytes-out +$size\$" errors || fail "bytes were not counted"
+}
+
+# The last line answers the first one, so both directions are open throughout.
 test_port_unix() {
 	random $size >data
 	need socat
 	mkfifo last
 	exec 8<>last
-	start cloud "$ports$port_data" --port name=p1,to=unix:sock --stats -m 512
+	start cloud "$ports$port_data
+		read -r line <&5
+		echo said \$line" --port name=p1,to=unix:sock --stats -m 512
 	until [ -S sock ]; do sleep 0.1; done
 	same "the socket's mode" "$(stat -c %a sock)" 600
 	{
@@ -97,10 +105,147 @@ test_port_unix() {
 	finish
 	ended 0
 	says '^said thanks'
-	same in "$(value in)" "$(sha data)"
-	same out "$(value out)" "$(sha back)"
+	both_ways
 	[ ! -e sock ] || fail "the socket is left"
-	grep -Eq "^p1 +bytes-out +$size\$" errors || fail "bytes were not counted"
 }
 
-promise "64 MiB each way through a port on a Unix socket" test_port_unix
+# The guest powers off at once: what it wrote is in the file all the same.
+test_port_file() {
+	random $size >data
+	boot cloud "$ports$port_data" --port name=p1,to=file:back,from=data \
+		--stats -m 512
+	ended 0
+	both_ways
+}
+
+test_port_pty() {
+	random $size >data
+	need socat
+	start cloud "$ports$port_data
+		sleep 1000" --port name=p1,to=pty:link --stats -m 512
+	until [ -L link ]; do sleep 0.1; done
+	grep -q "^lkvm: port p1 is $(readlink link)\$" errors ||
+		fail "it was not said which pty it is"
+	head -c $size link >back &
+	socat -u open:data open:link
+	wait $!
+	kill -TERM "$pid"
+	finish
+	both_ways
+	[ ! -L link ] || fail "the link is left"
+}
+
+test_port_pipe() {
+	random $size >data
+	mkfifo p.in p.out
+	start cloud "$ports$port_data" --port name=p1,to=pipe:p --stats -m 512
+	head -c $size <p.out >back &
+	cat data >p.in
+	wait $!
+	finish
+	ended 0
+	both_ways
+}
+
+promise "$mib MiB each way through a port on a Unix socket" test_port_unix
+promise "$mib MiB each way through a port on files" test_port_file
+promise "$mib MiB each way through a port on a pseudo-terminal" test_port_pty
+promise "$mib MiB each way through a port on named pipes" test_port_pipe
+
+# One client goes and the next one comes; the guest sees the end of each, and
+# a client that comes while the guest is elsewhere waits for it.
+test_clients() {
+	need socat
+	start cloud "$ports"'port p1
+		for i in 1 2 3; do
+			cat <$port >/got
+			[ -s /got ] && echo client $i: $(cat /got)
+			sleep 0.2
+		done' --port name=p1,to=unix:sock
+	for word in one two three; do
+		until [ -S sock ]; do sleep 0.1; done
+		echo $word | socat -u - unix-connect:sock
+	done
+	finish
+	ended 0
+	says '^client 1: one$'
+	says '^client 2: two$'
+	says '^client 3: three$'
+}
+
+test_reload() {
+	mkfifo p.in p.out
+	start cloud "$ports"'for i in 1 2 3; do
+			port p1
+			port b
+			port p1
+			read -r line <$port
+			echo load $i: $line
+			echo back $i >$port
+			sleep 0.2
+			modprobe -r virtio_console
+		done' --port name=p1,to=pipe:p --port name=b,to=null
+	exec 4<>p.out
+	for i in 1 2 3; do
+		echo line $i >p.in
+		read -r line <&4
+		same "line $i" "$line" "back $i"
+	done
+	finish
+	ended 0
+	says '^load 3: line 3$'
+}
+
+# Input waits while the machine is reset under an open port; the part that the
+# guest had taken in is gone with it.
+test_port_reset() {
+	mkfifo p.in p.out
+	start cloud "$ports"'port p1
+		exec 5<>$port
+		read -r line <&5
+		echo boot: $line
+		echo back $line >&5
+		[ "$line" = last ] || reboot -f' --port name=p1,to=pipe:p \
+		--on-reset=reset
+	exec 4<>p.out
+	for line in first second last; do
+		echo $line >p.in
+		read -r got <&4
+		same "line" "$got" "back $line"
+	done
+	finish
+	ended 0
+}
+
+test_port_stdio() {
+	printf 'a line\n' >typed
+	boot cloud "$ports"'port p1
+		exec 5<>$port
+		read -r line <&5
+		echo got $line >&5' --port name=p1,to=stdio <typed
+	ended 0
+	same "stdout" "$(text)" "got a line"
+}
+
+test_resize() {
+	need tmux
+	prepare cloud "$on_hvc0"'echo size $(stty size)
+		trap "echo now \$(stty size)" WINCH
+		until [ "$(stty size)" = "33 101" ]; do sleep 0.2; done
+		echo now $(stty size)' "${virtio_console[@]}"
+	printf '%q ' "${command[@]}" >run
+	echo '2>errors | tee console; echo $? >status' >>run
+	tmux -f /dev/null -L "$PWD" -S tmux new-session -d -x 90 -y 30 \
+		'bash ./run'
+	until text 2>/dev/null | grep '^size'; do sleep 0.1; done
+	says '^size 30 90'
+	tmux -S tmux resize-window -x 101 -y 33
+	until [ -e status ]; do sleep 0.1; done
+	says '^now 33 101'
+}
+
+promise "clients of a port's socket come and go" test_clients
+promise "modprobe -r virtio_console and back, with ports" test_reload
+promise "a machine resets with a port open" test_port_reset
+promise "--port to=stdio: the port has the standard streams" test_port_stdio
+promise "hvc0 has the size of the terminal, and follows it" test_resize
