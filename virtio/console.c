@@ -22,8 +22,11 @@
 
 #define CONSOLE_QUEUE_SIZE 128
 
-/* What a guest that has ended left in its queues is written out for so long. */
-#define CONSOLE_DRAIN_NS 5000000000ULL
+/*
+ * What a guest that has ended left in its queues is written out for so long at
+ * most, and only while somebody reads it.
+ */
+#define CONSOLE_DRAIN_NS 30000000000ULL
 
 /* PCI Code and ID Assignment: simple communication controller, other. */
 #define CONSOLE_PCI_CLASS 0x078000
