@@ -114,7 +114,7 @@ test_port_unix() {
 test_port_file() {
 	random $size >data
 	boot cloud "$ports$port_data" --port name=p1,to=file:back,from=data \
-		--stats -m 512
+		-m 512
 	ended 0
 	both_ways
 }
@@ -123,7 +123,7 @@ test_port_pty() {
 	random $size >data
 	need socat
 	start cloud "$ports$port_data
-		sleep 1000" --port name=p1,to=pty:link --stats -m 512
+		sleep 1000" --port name=p1,to=pty:link -m 512
 	until [ -L link ]; do sleep 0.1; done
 	grep -q "^lkvm: port p1 is $(readlink link)\$" errors ||
 		fail "it was not said which pty it is"
@@ -139,10 +139,12 @@ test_port_pty() {
 test_port_pipe() {
 	random $size >data
 	mkfifo p.in p.out
-	start cloud "$ports$port_data" --port name=p1,to=pipe:p --stats -m 512
+	start cloud "$ports$port_data
+		read -r line <&5" --port name=p1,to=pipe:p -m 512
 	head -c $size <p.out >back &
 	cat data >p.in
 	wait $!
+	echo thanks >p.in
 	finish
 	ended 0
 	both_ways
@@ -153,19 +155,22 @@ promise "$mib MiB each way through a port on files" test_port_file
 promise "$mib MiB each way through a port on a pseudo-terminal" test_port_pty
 promise "$mib MiB each way through a port on named pipes" test_port_pipe
 
-# One client goes and the next one comes; the guest sees the end of each, and
-# a client that comes while the guest is elsewhere waits for it.
+# One client goes and the next one comes; the guest sees the end of each.
 test_clients() {
 	need socat
 	start cloud "$ports"'port p1
 		for i in 1 2 3; do
-			cat <$port >/got
-			[ -s /got ] && echo client $i: $(cat /got)
-			sleep 0.2
+			until cat <$port >/got && [ -s /got ]; do
+				sleep 0.1
+			done
+			echo client $i: $(cat /got)
 		done' --port name=p1,to=unix:sock
+	i=0
+	until [ -S sock ]; do sleep 0.1; done
 	for word in one two three; do
-		until [ -S sock ]; do sleep 0.1; done
 		echo $word | socat -u - unix-connect:sock
+		i=$((i + 1))
+		await "^client $i"
 	done
 	finish
 	ended 0

@@ -152,6 +152,7 @@ struct fixture {
 	struct chardev console;
 	char shown[64];
 	size_t nr_shown;
+	size_t got, wrong; /* by a thread that reads */
 };
 
 static void create(struct fixture *f, const char *to, bool console)
@@ -483,6 +484,57 @@ static void what_the_guest_left_is_written_in_the_end(void **state)
 	unlink(path);
 }
 
+static void *read_slowly(void *opaque)
+{
+	struct fixture *f = opaque;
+	char data[3000];
+	ssize_t n;
+
+	while ((n = read(f->host, data, sizeof(data))) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			f->wrong += data[i] != (char)((f->got + i) * 7 >> 5);
+		f->got += (size_t)n;
+		usleep(100);
+	}
+	return NULL;
+}
+
+/* The same, more than a named pipe holds, and to a reader that is slow. */
+static void a_slow_reader_gets_the_end_too(void **state)
+{
+	struct fixture *f = *state;
+	char path[64], to[70];
+	pthread_t reader;
+	uint32_t sent = 0;
+
+	snprintf(path, sizeof(path), "%s/p.in", f->dir);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	snprintf(path, sizeof(path), "%s/p.out", f->dir);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	snprintf(to, sizeof(to), "pipe:%s/p", f->dir);
+	create(f, to, false);
+	start(f);
+	f->host = open(path, O_RDONLY | O_CLOEXEC);
+	virtio_console_type.quiesce(f->device);
+	for (unsigned int i = 0; i < 64; i++) {
+		for (unsigned int at = 0; at < 8000; at++)
+			driver_data(&f->driver, TX, i)[at] =
+				(uint8_t)((sent + at) * 7 >> 5);
+		sent += 8000;
+		driver_set_desc(&f->driver, TX, i, 8000, 0, 0);
+		driver_offer(&f->driver, TX, i);
+	}
+	assert_int_equal(pthread_create(&reader, NULL, read_slowly, f), 0);
+	virtio_console_type.destroy(f->device);
+	f->device = NULL;
+	pthread_join(reader, NULL);
+	assert_int_equal(f->got, sent);
+	assert_int_equal(f->wrong, 0);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/p.in", f->dir);
+	unlink(path);
+}
+
 static void breaks(struct fixture *f, unsigned int queue, unsigned int flags,
 		   uint32_t len)
 {
@@ -591,6 +643,7 @@ int main(void)
 		TEST(a_slow_guest_holds_the_writer_back),
 		TEST(a_reset_forgets_what_the_driver_was_told),
 		TEST(what_the_guest_left_is_written_in_the_end),
+		TEST(a_slow_reader_gets_the_end_too),
 		TEST(buffers_of_the_wrong_kind_break_the_queue),
 		TEST(the_console_needs_no_control_queue),
 	};
