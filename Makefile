@@ -48,32 +48,43 @@ CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
 	-Iinclude -pthread $(WARN) $(HARDEN) $(SAN_FLAGS) -MMD -MP
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -pthread $(SAN_FLAGS) $(LDFLAGS)
-LIBS := -luring -laio -lz -lzstd
+LIBS := -luring -laio -lz -lzstd -lfdt
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
-CORE := core/bucket.c core/bus.c core/irq.c core/log.c core/loop.c core/machine.c \
-	core/memory.c core/options.c core/ring.c core/state.c core/stream.c \
-	core/stream-open.c core/util.c
-DISK := disk/engine.c disk/engine-aio.c disk/engine-sync.c \
-	disk/engine-uring.c disk/file.c disk/file-lock.c disk/image.c disk/raw.c \
-	disk/qcow2.c disk/qcow2-backing.c disk/qcow2-cache.c \
-	disk/qcow2-compressed.c disk/qcow2-create.c disk/qcow2-file.c \
-	disk/qcow2-io.c disk/qcow2-map.c disk/qcow2-refcount.c \
-	disk/qcow2-repair.c disk/qcow2-request.c disk/throttle.c
+CORE := core/bucket.c core/bus.c core/irq.c core/log.c core/loop.c \
+	core/machine.c core/memory.c core/options.c core/ram.c core/ring.c \
+	core/state.c core/stream-open.c core/stream.c core/util.c
+DISK := disk/engine-aio.c disk/engine-sync.c disk/engine-uring.c \
+	disk/engine.c disk/file-lock.c disk/file.c disk/image.c \
+	disk/qcow2-backing.c disk/qcow2-cache.c disk/qcow2-compressed.c \
+	disk/qcow2-create.c disk/qcow2-file.c disk/qcow2-io.c disk/qcow2-map.c \
+	disk/qcow2-refcount.c disk/qcow2-repair.c disk/qcow2-request.c \
+	disk/qcow2.c disk/raw.c disk/throttle.c
+NET := net/backend.c net/tap-setup.c net/tap.c net/unix-socket.c \
+	net/vsock-connection.c net/vsock.c
 HW := hw/boot-timer.c hw/debug-exit.c hw/i8042.c hw/msix.c hw/pci.c \
 	hw/power.c hw/pvpanic.c hw/rtc.c hw/serial.c
-VIRTIO := virtio/blk.c virtio/blk-request.c virtio/blk-stats.c virtio/console.c \
-	virtio/console-control.c virtio/console-port.c virtio/device.c \
-	virtio/pci.c virtio/queue.c virtio/rng.c virtio/worker.c
-X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot.c x86/boot-elf.c \
-	x86/boot-linux.c x86/cpuid.c x86/mptable.c x86/vcpu-state.c
-VMM := vmm/device-table.c vmm/stats.c vmm/terminal.c vmm/vcpu.c vmm/vm.c
+VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
+	virtio/9p-lock.c virtio/9p-ops-attr.c virtio/9p-ops-dir.c \
+	virtio/9p-ops-file.c virtio/9p-ops.c virtio/9p-proto.c \
+	virtio/9p-serve.c virtio/9p.c virtio/balloon-pages.c virtio/balloon.c \
+	virtio/blk-request.c virtio/blk-stats.c virtio/blk.c virtio/console-control.c \
+	virtio/console-port.c virtio/console.c virtio/device.c \
+	virtio/mmio.c virtio/net-control.c virtio/net-frames.c virtio/net-options.c \
+	virtio/net.c virtio/pci.c virtio/queue-packed.c \
+	virtio/queue-split.c virtio/queue.c virtio/rng.c \
+	virtio/vhost-vsock.c virtio/vhost.c virtio/vsock.c virtio/worker.c
+X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot-elf.c \
+	x86/boot-linux.c x86/boot.c x86/cpuid.c x86/fdt.c x86/mptable.c \
+	x86/vcpu-state.c
+VMM := vmm/device-table.c vmm/pin.c vmm/prompt.c vmm/stats.c \
+	vmm/terminal.c vmm/vcpu.c vmm/vm.c
 COMMANDS := builtin-help.c builtin-run.c builtin-version.c
 MAIN := main.c
 
-LIB_SRC := $(CORE) $(DISK) $(HW) $(VIRTIO) $(X86) $(VMM)
+LIB_SRC := $(CORE) $(DISK) $(NET) $(HW) $(VIRTIO) $(X86) $(VMM)
 SRC := $(LIB_SRC) $(COMMANDS) $(MAIN)
 LIB_OBJ := $(LIB_SRC:%.c=$(O)/obj/%.o)
 OBJ := $(SRC:%.c=$(O)/obj/%.o)

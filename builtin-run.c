@@ -12,10 +12,12 @@
 
 #include <lkvm/commands.h>
 #include <lkvm/log.h>
+#include <lkvm/pin.h>
 #include <lkvm/virtio.h>
 #include <lkvm/vm.h>
 
 #define DEFAULT_KVM "/dev/kvm"
+#define NO_NODE UINT64_MAX
 
 struct run_options {
 	const char *kernel;
@@ -32,18 +34,25 @@ struct run_options {
 	struct virtio_console_options ports;
 	char *port_text[VIRTIO_MAX_PORTS]; /* owned; what ports points into */
 	bool nodefaults;
+	bool fdt;
+	const char *dump_dtb;
 	bool debug_exit;
 	bool stats;
 	bool boot_timer;
 	bool help;
+	struct memory_backing memory;
+	bool thp;
+	uint64_t node; /* NO_NODE: none */
+	const char *pin_list;
+	int *pins; /* owned; NULL: none */
 	struct device_request *devices; /* owned with their configs */
 	unsigned int nr_devices;
 };
 
 static const char *const loglevels[] = { "error", "warning", "info", "debug",
 					 NULL };
-static const char *const transports[] = { "pci", NULL };
 static const char *const consoles[] = { "serial", "virtio", NULL };
+static const char *const transports[] = { "pci", "mmio", NULL };
 static const char *const on_reset_choices[] = { "exit", "reset", "fail", NULL };
 
 /* -p may repeat: the kernel sees the strings joined by blanks. */
@@ -146,6 +155,12 @@ const struct option_desc run_options[] = {
 	  "disk image or block device (may repeat); keys below",
 	  .call = add_device, .keys = virtio_blk_keys,
 	  .arg = &virtio_blk_type },
+	{ OPTION_CALL, 0, "9p", "DIR[,TAG][,KEY=VALUE...]",
+	  "share a folder by 9P2000.L (may repeat); keys below",
+	  .call = add_device, .keys = virtio_9p_keys, .arg = &virtio_9p_type },
+	{ OPTION_CALL, 'n', "network", "KEY=VALUE[,...]",
+	  "network device (may repeat); keys below", .call = add_device,
+	  .keys = virtio_net_keys, .arg = &virtio_net_type },
 	{ OPTION_CALL, 0, "rng", "[=KEY=VALUE]",
 	  "source of entropy (/dev/hwrng in the guest); keys below",
 	  .call = add_device, .keys = virtio_rng_keys, .optional = true,
@@ -156,6 +171,13 @@ const struct option_desc run_options[] = {
 	{ OPTION_CALL, 0, "port", "name=NAME,to=WHERE[,from=PATH]",
 	  "a port /dev/virtio-ports/NAME (may repeat); keys below",
 	  .call = add_port, .keys = virtio_port_keys },
+	{ OPTION_CALL, 0, "balloon", "[=KEY=VALUE...]",
+	  "memory balloon; keys below", .call = add_device,
+	  .keys = virtio_balloon_keys, .optional = true,
+	  .arg = &virtio_balloon_type },
+	{ OPTION_CALL, 0, "vsock", "CID[,KEY=VALUE...]",
+	  "socket device with this address; keys below", .call = add_device,
+	  .keys = virtio_vsock_keys, .arg = &virtio_vsock_type },
 	{ OPTION_SIZE, 'm', "mem", "SIZE",
 	  "guest RAM in MiB, or with suffix B K M G T P",
 	  .offset = FIELD(ram_bytes), .min = ARCH_MIN_RAM, .unit = MIB },
@@ -168,9 +190,31 @@ const struct option_desc run_options[] = {
 	{ OPTION_FLAG, 0, "nodefaults", NULL,
 	  "add nothing to the kernel command line",
 	  .offset = FIELD(nodefaults) },
-	{ OPTION_ENUM, 0, "virtio-transport", "pci",
+	{ OPTION_STRING, 0, "hugetlbfs", "DIR",
+	  "RAM of huge pages, from the hugetlbfs that is mounted at DIR",
+	  .offset = FIELD(memory.hugetlbfs) },
+	{ OPTION_FLAG, 0, "mem-file", NULL,
+	  "RAM in a file without a name that other processes may map",
+	  .offset = FIELD(memory.file) },
+	{ OPTION_FLAG, 0, "thp", NULL,
+	  "transparent huge pages for RAM (default on)",
+	  .offset = FIELD(thp) },
+	{ OPTION_FLAG, 0, "ksm", NULL,
+	  "the host may merge pages of RAM that are alike",
+	  .offset = FIELD(memory.ksm) },
+	{ OPTION_UINT, 0, "numa-node", "N", "RAM from this node of the host",
+	  .offset = FIELD(node), .max = MEMORY_MAX_NODES - 1 },
+	{ OPTION_STRING, 0, "pin", "VCPU=CPU[,VCPU=CPU...]",
+	  "the host's CPUs that vCPUs run on", .offset = FIELD(pin_list) },
+	{ OPTION_ENUM, 0, "virtio-transport", "pci|mmio",
 	  "how virtio devices are attached", .offset = FIELD(transport),
 	  .choices = transports },
+	{ OPTION_FLAG, 0, "fdt", NULL,
+	  "describe the machine by a device tree, not by ACPI and MP tables",
+	  .offset = FIELD(fdt) },
+	{ OPTION_STRING, 0, "dump-dtb", "FILE",
+	  "write the machine's device tree to FILE",
+	  .offset = FIELD(dump_dtb) },
 	{ OPTION_ENUM, 0, "on-reset", "exit|reset|fail",
 	  "when the guest resets: exit with 0, boot again, or exit with 252",
 	  .offset = FIELD(on_reset), .choices = on_reset_choices },
@@ -274,6 +318,7 @@ static const struct virtio_transport *transport_of(int choice)
 {
 	static const struct virtio_transport *const all[] = {
 		&virtio_pci_transport,
+		&virtio_mmio_transport,
 	};
 
 	return all[choice];
@@ -329,6 +374,17 @@ static int add_consoles(struct run_options *options)
 	return 0;
 }
 
+static int complete_pins(struct run_options *options)
+{
+	if (!options->pin_list)
+		return 0;
+	options->pins = calloc(options->cpus, sizeof(*options->pins));
+	if (!options->pins)
+		return -ENOMEM;
+	return pin_parse(options->pin_list, (unsigned int)options->cpus,
+			 options->pins);
+}
+
 /* Positional arguments, and what only the whole command line can tell. */
 static int complete_options(struct run_options *options, int nr_args,
 			    char **args)
@@ -362,7 +418,11 @@ static int complete_options(struct run_options *options, int nr_args,
 		options->ram_bytes = default_ram((unsigned int)options->cpus);
 	if (!options->kvm_path)
 		options->kvm_path = DEFAULT_KVM;
-	return add_consoles(options);
+	options->memory.no_thp = !options->thp;
+	options->memory.bound = options->node != NO_NODE;
+	if (options->memory.bound)
+		options->memory.node = (unsigned int)options->node;
+	return complete_pins(options);
 }
 
 static int run_vm(const struct run_options *options, const char *kernel,
@@ -374,8 +434,13 @@ static int run_vm(const struct run_options *options, const char *kernel,
 		.kernel = kernel,
 		.initrd = options->initrd,
 		.cmdline = cmdline,
+		.add_devices = !options->nodefaults,
+		.fdt = options->fdt,
+		.dump_dtb = options->dump_dtb,
 		.ram_bytes = options->ram_bytes,
+		.memory = options->memory,
 		.cpus = (unsigned int)options->cpus,
+		.pins = options->pins,
 		.on_reset = (enum on_reset)options->on_reset,
 		.console = (enum console)options->console,
 		.debug_exit = options->debug_exit,
@@ -416,7 +481,11 @@ static int run_with(struct run_options *options, uint64_t start_ns)
 
 int command_run(int argc, char **argv)
 {
-	struct run_options options = { .loglevel = LOG_LEVEL_WARNING };
+	struct run_options options = {
+		.loglevel = LOG_LEVEL_WARNING,
+		.thp = true,
+		.node = NO_NODE,
+	};
 	uint64_t start_ns = now_ns();
 	int status = STATUS_LKVM_FAILED;
 	int nr_args;
@@ -438,7 +507,8 @@ int command_run(int argc, char **argv)
 		goto out;
 	}
 	log_set_level((enum log_level)options.loglevel);
-	if (!complete_options(&options, nr_args, argv))
+	if (!complete_options(&options, nr_args, argv) &&
+	    !add_consoles(&options))
 		status = run_with(&options, start_ns);
 out:
 	for (unsigned int i = 0; i < options.nr_devices; i++)
@@ -447,5 +517,6 @@ out:
 	for (unsigned int i = 0; i < options.ports.nr_ports; i++)
 		free(options.port_text[i]);
 	free(options.params);
+	free(options.pins);
 	return status;
 }

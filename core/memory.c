@@ -7,99 +7,83 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <lkvm/log.h>
 #include <lkvm/memory.h>
-
-#define HUGE_PAGE (2 * MIB)
+#include <lkvm/ram.h>
 
 void memory_init(struct guest_memory *mem, int vm_fd)
 {
 	memset(mem, 0, sizeof(*mem));
 	mem->vm_fd = vm_fd;
+	mem->fd = -1;
+	mem->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 void memory_release(struct guest_memory *mem)
 {
 	for (unsigned int i = 0; i < mem->nr_regions; i++)
-		munmap(mem->region[i].host, mem->region[i].size);
+		ram_unmap(&mem->region[i]);
 	mem->nr_regions = 0;
+	if (mem->fd >= 0)
+		close(mem->fd);
+	mem->fd = -1;
 }
 
-/*
- * @size bytes that begin at a huge page's boundary. KVM maps a huge page only
- * where guest and host address agree in their low bits; mmap() promises no
- * such thing. Returns NULL and sets errno.
- */
-static uint8_t *map_aligned(uint64_t size)
+uint64_t memory_size(const struct guest_memory *mem)
 {
-	uint64_t room = size + HUGE_PAGE;
-	uint8_t *start, *host;
+	uint64_t bytes = 0;
 
-	if (room < size) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	/* NORESERVE: a guest may be given more than the host has. */
-	start = mmap(NULL, room, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (start == MAP_FAILED)
-		return NULL;
-	host = start +
-	       (align_up((uintptr_t)start, HUGE_PAGE) - (uintptr_t)start);
-	if (host != start)
-		munmap(start, (size_t)(host - start));
-	munmap(host + size, (size_t)(start + room - (host + size)));
-	return host;
+	for (unsigned int i = 0; i < mem->nr_regions; i++)
+		bytes += mem->region[i].size;
+	return bytes;
+}
+
+static int set_slot(struct guest_memory *mem, unsigned int slot,
+		    const struct memory_region *region)
+{
+	const struct kvm_userspace_memory_region kvm_region = {
+		.slot = slot,
+		.guest_phys_addr = region->base,
+		.memory_size = region->size,
+		.userspace_addr = (uintptr_t)region->host,
+	};
+
+	if (mem->vm_fd < 0)
+		return 0;
+	return ioctl(mem->vm_fd, KVM_SET_USER_MEMORY_REGION, &kvm_region) ?
+		       -errno :
+		       0;
 }
 
 int memory_add_ram(struct guest_memory *mem, gpa_t base, uint64_t size)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	unsigned int slot = mem->nr_regions;
+	struct memory_region region = {
+		.base = base,
+		.size = size,
+		.offset = memory_size(mem),
+	};
 	gpa_t floor = 0;
 	gpa_t end;
-	uint8_t *host;
+	int err;
 
 	if (slot)
 		floor = mem->region[slot - 1].base + mem->region[slot - 1].size;
-	if (!size || (base | size) & (page - 1) || base < floor ||
+	if (!size || (base | size) & (mem->page_size - 1) || base < floor ||
 	    __builtin_add_overflow(base, size, &end))
 		return -EINVAL;
 	if (slot == MEMORY_MAX_REGIONS)
 		return -ENOSPC;
 
-	host = map_aligned(size);
-	if (!host)
-		return -errno;
-	/*
-	 * Fewer faults while the kernel unpacks itself: a hint only. The first
-	 * 2 MiB hold a few tables, for which zeroing a whole huge page would
-	 * cost more than it saves.
-	 */
-	if (size > HUGE_PAGE)
-		madvise(host + HUGE_PAGE, size - HUGE_PAGE, MADV_HUGEPAGE);
-	/* Guest RAM is not ours to show in a core dump, nor small. */
-	madvise(host, size, MADV_DONTDUMP);
-
-	if (mem->vm_fd >= 0) {
-		struct kvm_userspace_memory_region region = {
-			.slot = slot,
-			.guest_phys_addr = base,
-			.memory_size = size,
-			.userspace_addr = (uintptr_t)host,
-		};
-
-		if (ioctl(mem->vm_fd, KVM_SET_USER_MEMORY_REGION, &region)) {
-			int err = -errno;
-
-			munmap(host, size);
-			return err;
-		}
+	err = ram_map(mem, &region);
+	if (err)
+		return err;
+	err = set_slot(mem, slot, &region);
+	if (err) {
+		ram_unmap(&region);
+		return err;
 	}
-	mem->region[slot] = (struct memory_region) {
-		.base = base,
-		.size = size,
-		.host = host,
-	};
+	mem->region[slot] = region;
 	mem->nr_regions++;
 	return 0;
 }
@@ -151,11 +135,49 @@ int guest_load(const struct guest_memory *mem, gpa_t gpa, int fd, off_t offset,
 	return pread_full(fd, dst, len, offset);
 }
 
+/* The region that @host points into; the caller has it from guest_map(). */
+static struct memory_region *region_of(struct guest_memory *mem,
+				       const uint8_t *host)
+{
+	struct memory_region *r = mem->region;
+
+	while (host < r->host || host >= r->host + r->size)
+		r++;
+	return r;
+}
+
+int memory_discard(struct guest_memory *mem, void *host, uint64_t len)
+{
+	struct memory_region *r = region_of(mem, host);
+	uint64_t at = (uint64_t)((uint8_t *)host - r->host);
+	uint64_t start = align_up(at, mem->page_size);
+	uint64_t end = align_down(at + len, mem->page_size);
+
+	return start < end ? ram_discard(mem, r, start, end - start) : 0;
+}
+
+int memory_restore(struct guest_memory *mem, void *host, uint64_t len)
+{
+	struct memory_region *r = region_of(mem, host);
+	uint64_t at = (uint64_t)((uint8_t *)host - r->host);
+	uint64_t start = align_down(at, mem->page_size);
+	uint64_t end = align_up(at + len, mem->page_size);
+
+	return ram_restore(mem, r, start, end - start);
+}
+
 int memory_clear(struct guest_memory *mem)
 {
-	for (unsigned int i = 0; i < mem->nr_regions; i++)
-		if (madvise(mem->region[i].host, mem->region[i].size,
-			    MADV_DONTNEED))
-			return -errno;
+	for (unsigned int i = 0; i < mem->nr_regions; i++) {
+		struct memory_region *r = &mem->region[i];
+		int err = ram_discard(mem, r, 0, r->size);
+
+		if (err)
+			return err;
+		if (ram_restore(mem, r, 0, r->size))
+			log_warn("memory",
+				 "not enough free huge pages any more: the "
+				 "guest gets ordinary ones");
+	}
 	return 0;
 }

@@ -116,27 +116,38 @@ size_t iov_length(const struct iovec *iov, unsigned int count)
 	return len;
 }
 
-/* Walk @len bytes of @iov from @offset; copies to or from @flat. */
+bool iov_next(struct iov_walk *walk, struct iovec *part)
+{
+	while (walk->count && walk->len) {
+		const struct iovec *iov = walk->iov++;
+		size_t skip = MIN(walk->skip, iov->iov_len);
+		size_t n = MIN(iov->iov_len - skip, walk->len);
+
+		walk->count--;
+		walk->skip -= skip;
+		if (!n)
+			continue;
+		part->iov_base = (char *)iov->iov_base + skip;
+		part->iov_len = n;
+		walk->len -= n;
+		return true;
+	}
+	return false;
+}
+
 static size_t iov_copy(const struct iovec *iov, unsigned int count,
 		       size_t offset, char *flat, size_t len, bool to_flat)
 {
+	struct iov_walk walk = { iov, count, offset, len };
 	size_t done = 0;
+	struct iovec part;
 
-	for (unsigned int i = 0; i < count && done < len; i++) {
-		char *part = iov[i].iov_base;
-		size_t n = iov[i].iov_len;
-
-		if (offset >= n) {
-			offset -= n;
-			continue;
-		}
-		n = MIN(n - offset, len - done);
+	while (iov_next(&walk, &part)) {
 		if (to_flat)
-			memcpy(flat + done, part + offset, n);
+			memcpy(flat + done, part.iov_base, part.iov_len);
 		else
-			memcpy(part + offset, flat + done, n);
-		done += n;
-		offset = 0;
+			memcpy(part.iov_base, flat + done, part.iov_len);
+		done += part.iov_len;
 	}
 	return done;
 }

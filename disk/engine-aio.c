@@ -86,20 +86,17 @@ static void aio_submit(struct engine *engine)
 		aio->pending[i] = aio->pending[at + i];
 }
 
-static void aio_reap(struct engine *engine, bool wait)
+static void aio_reap(struct engine *engine)
 {
 	struct aio *aio = container_of(engine, struct aio, engine);
-	struct timespec now = { 0 };
+	struct timespec no_time = { 0 };
 	struct io_event events[AIO_EVENTS];
 	eventfd_t count;
 	int n;
 
 	eventfd_read(aio->event_fd, &count);
-	wait = wait && aio->with_kernel;
 	do {
-		n = io_getevents(aio->context, wait, AIO_EVENTS, events,
-				 wait ? NULL : &now);
-		wait = false;
+		n = io_getevents(aio->context, 0, AIO_EVENTS, events, &no_time);
 		for (int i = 0; i < n; i++) {
 			aio->with_kernel--;
 			release(aio, events[i].obj, (ssize_t)events[i].res);

@@ -10,13 +10,6 @@ static void sync_start(struct engine *engine, struct engine_io *io)
 	engine_finish(engine, io, engine_call_now(io));
 }
 
-static void sync_reap(struct engine *engine, bool wait)
-{
-	/* Nothing outlives start(). */
-	(void)engine;
-	(void)wait;
-}
-
 static void sync_destroy(struct engine *engine)
 {
 	free(engine);
@@ -24,7 +17,6 @@ static void sync_destroy(struct engine *engine)
 
 static const struct engine_ops sync_ops = {
 	.start = sync_start,
-	.reap = sync_reap,
 	.destroy = sync_destroy,
 };
 

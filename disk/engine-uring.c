@@ -23,13 +23,21 @@
 #include <lkvm/engine.h>
 #include <lkvm/util.h>
 
+/* Files that take no RWF_NOWAIT; beyond so many, each read finds out anew. */
+#define URING_ODD_FILES 8
+
+struct odd_file {
+	int fd;
+	bool in_memory; /* no disk to wait for: reads may be made on the spot */
+};
+
 struct uring {
 	struct engine engine;
 	struct io_uring ring;
 	int event_fd;
 	bool cached; /* files are not O_DIRECT */
-	bool nowait; /* and their file system takes RWF_NOWAIT */
-	bool in_memory; /* or has no disk to wait for */
+	struct odd_file odd[URING_ODD_FILES];
+	unsigned int nr_odd;
 	bool disabled; /* until the thread that uses it has come */
 	bool refused; /* the kernel takes no more: system calls do */
 	/* In the ring and not handed over, in that order. */
@@ -46,33 +54,52 @@ static bool is_in_memory(int fd)
 	       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
+static const struct odd_file *find_odd(const struct uring *uring, int fd)
+{
+	for (unsigned int i = 0; i < uring->nr_odd; i++)
+		if (uring->odd[i].fd == fd)
+			return &uring->odd[i];
+	return NULL;
+}
+
+/* What the page cache has: the bytes, -EAGAIN, -EOPNOTSUPP or an error. */
+static ssize_t read_cached(struct uring *uring, const struct engine_io *io)
+{
+	const struct engine_call *call = &io->call;
+	const struct odd_file *odd = find_odd(uring, io->fd);
+	ssize_t n;
+
+	if (odd)
+		return odd->in_memory ? engine_call_now(io) : -EOPNOTSUPP;
+	n = preadv2(io->fd, call->iov, (int)call->iov_count,
+		    (off_t)call->offset, RWF_NOWAIT);
+	if (n < 0)
+		n = -errno;
+	if (n == -EOPNOTSUPP && uring->nr_odd < URING_ODD_FILES)
+		uring->odd[uring->nr_odd++] = (struct odd_file) {
+			.fd = io->fd,
+			.in_memory = is_in_memory(io->fd),
+		};
+	return n;
+}
+
 /* Make the call if that is a matter of the page cache alone. */
 static bool try_now(struct uring *uring, struct engine_io *io)
 {
-	const struct engine_call *call = &io->call;
-	bool now = uring->refused;
-	ssize_t n = 0;
+	enum engine_call_kind kind = io->call.kind;
+	ssize_t n;
 
-	if (uring->cached &&
-	    (call->kind == ENGINE_CALL_WRITEV ||
-	     (uring->in_memory && call->kind == ENGINE_CALL_READV)))
-		now = true;
-	if (now) {
+	if (uring->refused || (uring->cached && kind == ENGINE_CALL_WRITEV)) {
 		n = engine_call_now(io);
-	} else if (uring->nowait && call->kind == ENGINE_CALL_READV) {
-		n = preadv2(io->fd, call->iov, (int)call->iov_count,
-			    (off_t)call->offset, RWF_NOWAIT);
-		if (n < 0)
-			n = -errno;
-		if (n == -EOPNOTSUPP) {
-			uring->nowait = false;
-			uring->in_memory = is_in_memory(io->fd);
-		}
-		now = n != -EAGAIN && n != -EOPNOTSUPP;
+	} else if (uring->cached && kind == ENGINE_CALL_READV) {
+		n = read_cached(uring, io);
+		if (n == -EAGAIN || n == -EOPNOTSUPP)
+			return false;
+	} else {
+		return false;
 	}
-	if (now)
-		engine_finish(&uring->engine, io, n);
-	return now;
+	engine_finish(&uring->engine, io, n);
+	return true;
 }
 
 static void uring_start(struct engine *engine, struct engine_io *io)
@@ -184,15 +211,9 @@ static void uring_submit(struct engine *engine)
 	finish_and_listen(uring);
 }
 
-static void uring_reap(struct engine *engine, bool wait)
+static void uring_reap(struct engine *engine)
 {
-	struct uring *uring = container_of(engine, struct uring, engine);
-	struct io_uring_cqe *cqe;
-
-	/* An error, EINTR: the caller comes again, or the loop does. */
-	if (wait && uring->with_kernel)
-		io_uring_wait_cqe(&uring->ring, &cqe);
-	finish_complete(uring);
+	finish_complete(container_of(engine, struct uring, engine));
 }
 
 static void uring_destroy(struct engine *engine)
@@ -250,7 +271,7 @@ int engine_create_uring(bool direct, unsigned int depth, struct loop *loop,
 
 	if (!uring)
 		return -ENOMEM;
-	uring->cached = uring->nowait = !direct;
+	uring->cached = !direct;
 	uring->pending_tail = &uring->pending;
 	err = make_ring(depth, uring);
 	if (err) {

@@ -19,6 +19,12 @@
 #define ZERO_BYTES (256 * KIB)
 #define ZERO_ALIGN 4096
 
+/*
+ * A batch ends when so much was moved, though more is to do: what the calls
+ * are made for can use it meanwhile, on another CPU.
+ */
+#define BATCH_BYTES (128 * KIB)
+
 /* Ways to write zeroes, best first; the next when a file system lacks one. */
 enum zero_method { ZERO_PUNCH, ZERO_RANGE, ZERO_WRITE };
 
@@ -102,8 +108,8 @@ static int prepare(struct engine *engine, struct engine_io *io)
 
 static void report(struct engine *engine, struct engine_io *io, int result)
 {
-	engine->in_flight--;
 	engine->finished++;
+	engine->batch_bytes += io->transferred;
 	io->done(io, result);
 }
 
@@ -210,7 +216,17 @@ void engine_submit(struct engine *engine, struct engine_io *io)
 	io->method = first_zero_method(io);
 	*engine->waiting_tail = io;
 	engine->waiting_tail = &io->next;
-	engine->in_flight++;
+}
+
+/* For what is done since the last time. */
+static void end_batch(struct engine *engine)
+{
+	if (engine->batch_at == engine->finished)
+		return;
+	engine->batch_at = engine->finished;
+	engine->batch_bytes = 0;
+	if (engine->batch_fn)
+		engine->batch_fn(engine->batch_opaque);
 }
 
 static bool may_start(const struct engine *engine)
@@ -227,14 +243,16 @@ static void start_waiting(struct engine *engine)
 		if (!engine->waiting)
 			engine->waiting_tail = &engine->waiting;
 		start(engine, io);
+		if (engine->batch_bytes >= BATCH_BYTES)
+			end_batch(engine);
 	}
 }
 
-static void run(struct engine *engine, bool reap, bool wait)
+static void run(struct engine *engine, bool reap)
 {
 	engine->busy = true;
 	if (reap)
-		engine->ops->reap(engine, wait);
+		engine->ops->reap(engine);
 	/* done() may have submitted more, and calls may have ended at once. */
 	do {
 		start_waiting(engine);
@@ -242,38 +260,20 @@ static void run(struct engine *engine, bool reap, bool wait)
 			engine->ops->submit(engine);
 	} while (may_start(engine));
 	engine->busy = false;
-	if (engine->batch_at != engine->finished) {
-		engine->batch_at = engine->finished;
-		if (engine->batch_fn)
-			engine->batch_fn(engine->batch_opaque);
-	}
+	end_batch(engine);
 }
 
 void engine_kick(struct engine *engine)
 {
 	/* From within done(): the caller of that goes on to do it. */
 	if (!engine->busy && engine->waiting)
-		run(engine, false, false);
-}
-
-void engine_wait(struct engine *engine)
-{
-	uint64_t before = engine->finished;
-
-	engine_kick(engine);
-	while (engine->in_flight && engine->finished == before)
-		run(engine, true, true);
+		run(engine, false);
 }
 
 static void source_ready(void *opaque, uint32_t events)
 {
 	(void)events;
-	run(opaque, true, false);
-}
-
-unsigned int engine_in_flight(const struct engine *engine)
-{
-	return engine->in_flight;
+	run(opaque, true);
 }
 
 void engine_on_batch(struct engine *engine, void (*fn)(void *opaque),
@@ -321,11 +321,6 @@ const char *engine_name(enum engine_kind kind)
 	};
 
 	return name[kind];
-}
-
-enum engine_kind engine_kind(const struct engine *engine)
-{
-	return engine->kind;
 }
 
 static int create_auto(bool direct, unsigned int depth, struct loop *loop,

@@ -21,8 +21,8 @@
 #include <lkvm/util.h>
 
 /*
- * The kernel keeps an open file for some milliseconds after the death of a
- * process that used io_uring on it, and its locks with it.
+ * The kernel keeps an open file for some milliseconds after the sudden death of
+ * a process that used io_uring on it, and its locks with it.
  */
 #define LOCK_RETRIES 20
 #define LOCK_RETRY_NS 10000000L
@@ -172,10 +172,16 @@ static void find_holder(int fd, char who[IMAGE_LOCK_WHO])
 	closedir(proc);
 }
 
+void image_file_unlock(int fd)
+{
+	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	fcntl(fd, F_OFD_SETLK, &all);
+}
+
 /* One attempt; after -EBUSY nothing is held. */
 static int attempt(int fd, unsigned int does, unsigned int denies)
 {
-	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 	int err;
 
 	/* First take, then look: of two at once, at least one sees the other. */
@@ -190,7 +196,7 @@ static int attempt(int fd, unsigned int does, unsigned int denies)
 	if (err == -EAGAIN || err == -EACCES)
 		err = -EBUSY;
 	if (err == -EBUSY)
-		fcntl(fd, F_OFD_SETLK, &all);
+		image_file_unlock(fd);
 	return err;
 }
 

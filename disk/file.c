@@ -244,8 +244,11 @@ void image_file_close(struct image_file *file)
 {
 	if (!file)
 		return;
-	if (file->fd >= 0)
+	if (file->fd >= 0) {
+		/* The kernel's end of io_uring may keep the file for a while. */
+		image_file_unlock(file->fd);
 		close(file->fd);
+	}
 	free(file->path);
 	free(file);
 }

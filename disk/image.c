@@ -314,10 +314,10 @@ void image_end_batch(struct image_queue *queue)
 		queue->batch_fn(queue->batch_opaque);
 }
 
-void image_queue_hurry(struct image_queue *queue)
+void image_queue_hurry(struct image_queue *queue, bool hurry)
 {
 	if (queue->throttle)
-		throttle_hurry(queue->throttle);
+		throttle_hurry(queue->throttle, hurry);
 }
 
 /* ---- requests ------------------------------------------------------------ */

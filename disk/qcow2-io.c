@@ -33,51 +33,19 @@ void qcow2_op_put(struct qcow2_op *op, int error)
 
 /* ---- vectors and pieces -------------------------------------------------- */
 
-/* The elements of @vector for @len bytes; into @out unless that is NULL. */
-static unsigned int slice(const struct qcow2_vector *vector, uint64_t len,
-			  struct iovec *out)
+static struct iov_walk walk_of(const struct qcow2_vector *vector, uint64_t len)
 {
-	uint64_t skip = vector->skip;
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < vector->count && len; i++) {
-		const struct iovec *iov = &vector->iov[i];
-		uint64_t part;
-
-		if (skip >= iov->iov_len) {
-			skip -= iov->iov_len;
-			continue;
-		}
-		part = MIN(iov->iov_len - skip, len);
-		if (out)
-			out[n] = (struct iovec) {
-				.iov_base = (char *)iov->iov_base + skip,
-				.iov_len = part,
-			};
-		n++;
-		len -= part;
-		skip = 0;
-	}
-	return n;
+	return (struct iov_walk) { vector->iov, vector->count, vector->skip,
+				   len };
 }
 
 static void fill_zeroes(const struct qcow2_vector *vector, uint64_t len)
 {
-	uint64_t skip = vector->skip;
+	struct iov_walk walk = walk_of(vector, len);
+	struct iovec part;
 
-	for (unsigned int i = 0; i < vector->count && len; i++) {
-		const struct iovec *iov = &vector->iov[i];
-		uint64_t part;
-
-		if (skip >= iov->iov_len) {
-			skip -= iov->iov_len;
-			continue;
-		}
-		part = MIN(iov->iov_len - skip, len);
-		memset((char *)iov->iov_base + skip, 0, part);
-		len -= part;
-		skip = 0;
-	}
+	while (iov_next(&walk, &part))
+		memset(part.iov_base, 0, part.iov_len);
 }
 
 /* A zeroed piece of @op with a vector of its own; NULL fails @op. */
@@ -85,16 +53,21 @@ static struct piece *new_piece(struct qcow2_op *op,
 			       const struct qcow2_vector *vector, uint64_t len,
 			       unsigned int *count)
 {
+	struct iov_walk walk = walk_of(vector, len);
+	struct iovec part;
 	struct piece *piece;
 
-	*count = slice(vector, len, NULL);
+	for (*count = 0; iov_next(&walk, &part);)
+		++*count;
 	piece = calloc(1, sizeof(*piece) + *count * sizeof(piece->iov[0]));
 	op->pending++;
 	if (!piece) {
 		qcow2_op_put(op, -ENOMEM);
 		return NULL;
 	}
-	slice(vector, len, piece->iov);
+	walk = walk_of(vector, len);
+	for (unsigned int i = 0; iov_next(&walk, &piece->iov[i]);)
+		i++;
 	piece->op = op;
 	return piece;
 }

@@ -24,6 +24,7 @@ struct throttle_queue {
 		       struct image_request *request);
 	struct loop_source timer; /* a timerfd */
 	struct image_request *waiting, **waiting_tail;
+	bool hurry; /* nothing waits */
 };
 
 /* ---- buckets ------------------------------------------------------------- */
@@ -114,7 +115,7 @@ bool throttle_pass(struct throttle_queue *tq, struct image_request *request)
 		return true;
 	/* Behind those that came before. */
 	if (!tq->waiting)
-		wait = throttle_take(tq->throttle, bytes_of(request), false,
+		wait = throttle_take(tq->throttle, bytes_of(request), tq->hurry,
 				     now_ns());
 	if (!wait)
 		return true;
@@ -126,8 +127,11 @@ bool throttle_pass(struct throttle_queue *tq, struct image_request *request)
 	return false;
 }
 
-void throttle_hurry(struct throttle_queue *tq)
+void throttle_hurry(struct throttle_queue *tq, bool hurry)
 {
+	tq->hurry = hurry;
+	if (!hurry)
+		return;
 	while (tq->waiting) {
 		throttle_take(tq->throttle, bytes_of(tq->waiting), true,
 			      now_ns());

@@ -9,17 +9,10 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include <lkvm/blk.h>
 #include <lkvm/log.h>
 #include <lkvm/util.h>
-
-/* Chains taken before they are begun, and the interrupt gets a turn. */
-#define BLK_BATCH 32
-
-/* Batches before the loop's other sources (completions, a stop) get one. */
-#define BLK_ROUNDS 8
 
 _Static_assert(sizeof(struct virtio_blk_outhdr) == 16, "5.2.6");
 _Static_assert(sizeof(struct virtio_blk_discard_write_zeroes) == 16, "5.2.6");
@@ -295,101 +288,81 @@ static const char *parse(struct blk_request *req)
 
 /* ---- the queue ----------------------------------------------------------- */
 
-/* Take one chain and start it. Returns as virtq_pop(). */
-static int take(struct blk_queue *queue)
+static struct blk_queue *to_queue(struct virtio_worker *worker)
 {
+	return container_of(worker, struct blk_queue, worker);
+}
+
+/* Take one chain and start it: see virtio_worker_serve(). */
+static int take(struct virtio_worker *worker, struct virtq *vq)
+{
+	struct blk_queue *queue = to_queue(worker);
 	/* Never NULL: there is one more than can be in flight. */
 	struct blk_request *req = queue->free;
-	int got = virtq_pop(queue->vq, &req->chain);
+	int got = virtq_pop(vq, &req->chain);
 	const char *error;
 
 	if (got <= 0)
 		return got;
 	error = parse(req);
 	if (error)
-		return virtq_break(queue->vq, error);
+		return virtq_break(vq, error);
 	queue->free = req->next_free;
 	queue->in_flight++;
+	/* One look at the clock for all of a batch. */
+	if (!queue->now_ns)
+		queue->now_ns = now_ns();
 	req->started_ns = queue->now_ns;
 	execute(req);
 	return 1;
 }
 
-/*
- * A batch of chains: one look at the clock, one kick, one interrupt. Returns
- * 1, 0 (there was none) or -EPROTO.
- */
-static int take_batch(struct blk_queue *queue)
+static void taken(struct virtio_worker *worker)
 {
-	unsigned int budget = BLK_BATCH;
-	int got = 1;
+	struct blk_queue *queue = to_queue(worker);
 
-	queue->now_ns = now_ns();
-	queue->serving = true;
-	while (budget && (got = take(queue)) > 0)
-		budget--;
+	queue->now_ns = 0;
 	image_kick(queue->image);
-	queue->serving = false;
-	virtio_device_signal(&queue->blk->vdev, queue->vq);
-	return got < 0 ? got : budget < BLK_BATCH;
 }
 
-/* Until the ring stays empty; the driver need not notify meanwhile. */
-static void serve(struct blk_queue *queue)
+static void kicked(struct virtio_worker *worker, struct virtq *vq)
 {
-	for (unsigned int i = 0; i < BLK_ROUNDS; i++) {
-		int got;
-
-		virtq_disable_notify(queue->vq);
-		got = take_batch(queue);
-		if (got < 0)
-			virtio_device_broken(&queue->blk->vdev);
-		if (got < 0 || (!got && !virtq_enable_notify(queue->vq)))
-			return;
-	}
-	eventfd_write(queue->kick.fd, 1);
+	virtio_worker_serve(worker, vq, take);
 }
 
-void blk_queue_kicked(void *opaque, uint32_t events)
-{
-	struct blk_queue *queue = opaque;
-
-	(void)events;
-	/* Edge-triggered: the eventfd's count grows, and nobody reads it. */
-	if (queue->state == BLK_RUNNING)
-		serve(queue);
-}
-
-/* Requests have completed: one signal for all, unless serve() is about to. */
+/* Requests have completed: one signal for all. */
 void blk_queue_batch_done(void *opaque)
 {
 	struct blk_queue *queue = opaque;
 
-	if (queue->serving || queue->state == BLK_STOPPED)
+	if (!queue->worker.running && !queue->stopping)
 		return;
 	virtio_device_signal(&queue->blk->vdev, queue->vq);
-	if (queue->state == BLK_STOPPING && !queue->in_flight) {
+	if (queue->stopping && !queue->in_flight) {
 		/* In this order: the queue is another thread's after it. */
-		queue->state = BLK_STOPPED;
-		sem_post(&queue->idle);
+		queue->stopping = false;
+		virtio_worker_idle(&queue->worker);
 	}
 }
 
-void blk_queue_start(void *opaque)
+static void start(struct virtio_worker *worker)
 {
-	struct blk_queue *queue = opaque;
-
-	queue->state = BLK_RUNNING;
-	/* The driver may have filled the queue before anybody listened. */
-	eventfd_write(queue->kick.fd, 1);
+	image_queue_hurry(to_queue(worker)->image, false);
 }
 
-void blk_queue_stop(void *opaque)
+static void stop(struct virtio_worker *worker)
 {
-	struct blk_queue *queue = opaque;
+	struct blk_queue *queue = to_queue(worker);
 
-	image_queue_hurry(queue->image);
+	image_queue_hurry(queue->image, true);
 	image_kick(queue->image);
-	queue->state = BLK_STOPPING;
+	queue->stopping = true;
 	blk_queue_batch_done(queue);
 }
+
+const struct virtio_worker_ops blk_worker_ops = {
+	.kicked = kicked,
+	.taken = taken,
+	.start = start,
+	.stop = stop,
+};

@@ -6,14 +6,12 @@
 #include <endian.h>
 #include <errno.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_pci.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <lkvm/blk.h>
 #include <lkvm/image.h>
@@ -44,28 +42,9 @@ static struct blk *to_blk(struct virtio_device *vdev)
 
 /* ---- start and stop ------------------------------------------------------ */
 
-static void start_locked(struct blk_queue *queue)
-{
-	if (!queue->requests)
-		return;
-	io_thread_call(queue->thread, blk_queue_start, queue);
-	queue->started = true;
-}
-
-static void stop_locked(struct blk_queue *queue)
-{
-	if (!queue->started)
-		return;
-	io_thread_call(queue->thread, blk_queue_stop, queue);
-	while (sem_wait(&queue->idle) && errno == EINTR)
-		;
-	queue->started = false;
-}
-
 static void deactivate_queue(struct blk_queue *queue)
 {
-	virtio_device_notify_fd(&queue->blk->vdev, queue->vq->index, -1);
-	stop_locked(queue);
+	virtio_worker_deactivate(&queue->worker);
 	free(queue->requests);
 	queue->requests = NULL;
 }
@@ -90,15 +69,12 @@ static int activate_queue(struct blk_queue *queue)
 		req->next_free = queue->free;
 		queue->free = req;
 	}
-	err = virtio_device_notify_fd(&queue->blk->vdev, queue->vq->index,
-				      queue->kick.fd);
+	err = virtio_worker_activate(&queue->worker);
 	if (err) {
 		free(queue->requests);
 		queue->requests = NULL;
-		return err;
 	}
-	start_locked(queue);
-	return 0;
+	return err;
 }
 
 /* Must what is written be stable when its request ends (5.2.6.2)? */
@@ -149,7 +125,8 @@ static void blk_deactivate(struct virtio_device *vdev)
 
 static void blk_handle_queue(struct virtio_device *vdev, unsigned int index)
 {
-	eventfd_write(to_blk(vdev)->queue[index].kick.fd, 1);
+	virtio_worker_kick(&to_blk(vdev)->queue[index].worker,
+			   &vdev->queue[index]);
 }
 
 static void blk_config_write(struct virtio_device *vdev, unsigned int offset,
@@ -178,7 +155,7 @@ static const struct virtio_device_ops blk_ops = {
 
 /* ---- features and config space (5.2.3, 5.2.4) ---------------------------- */
 
-static uint64_t blk_features(const struct blk *blk)
+static uint64_t blk_features(const struct blk *blk, bool packed)
 {
 	uint64_t features =
 		BIT_ULL(VIRTIO_BLK_F_SIZE_MAX) | BIT_ULL(VIRTIO_BLK_F_SEG_MAX) |
@@ -194,6 +171,8 @@ static uint64_t blk_features(const struct blk *blk)
 		features |= BIT_ULL(VIRTIO_BLK_F_DISCARD);
 	if (blk->nr_queues > 1)
 		features |= BIT_ULL(VIRTIO_BLK_F_MQ);
+	if (packed)
+		features |= BIT_ULL(VIRTIO_F_RING_PACKED);
 	return features;
 }
 
@@ -255,20 +234,16 @@ static void blk_quiesce(struct device *device)
 {
 	struct blk *blk = container_of(device, struct blk, vdev.device);
 
-	pthread_mutex_lock(&blk->vdev.lock);
 	for (unsigned int i = 0; i < blk->nr_queues; i++)
-		stop_locked(&blk->queue[i]);
-	pthread_mutex_unlock(&blk->vdev.lock);
+		virtio_worker_quiesce(&blk->queue[i].worker);
 }
 
 static void blk_resume(struct device *device)
 {
 	struct blk *blk = container_of(device, struct blk, vdev.device);
 
-	pthread_mutex_lock(&blk->vdev.lock);
 	for (unsigned int i = 0; i < blk->nr_queues; i++)
-		start_locked(&blk->queue[i]);
-	pthread_mutex_unlock(&blk->vdev.lock);
+		virtio_worker_resume(&blk->queue[i].worker);
 }
 
 static void blk_reset(struct device *device)
@@ -281,73 +256,41 @@ static void release_on_thread(void *opaque)
 {
 	struct blk_queue *queue = opaque;
 
-	loop_del(io_thread_loop(queue->thread), &queue->kick);
 	image_queue_destroy(queue->image);
 }
 
 static void release_queue(struct blk_queue *queue)
 {
-	/* There, no event of the queue's can be on its way any more. */
-	io_thread_call(queue->thread, release_on_thread, queue);
-	io_thread_destroy(queue->thread);
-	close(queue->kick.fd);
-	sem_destroy(&queue->idle);
-}
-
-static int create_kick(struct blk_queue *queue)
-{
-	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-
-	if (fd < 0)
-		return -errno;
-	queue->kick = (struct loop_source) {
-		.fd = fd,
-		.ready = blk_queue_kicked,
-		.opaque = queue,
-	};
-	return 0;
+	/* There, no event of the image's can be on its way any more. */
+	io_thread_call(queue->worker.thread, release_on_thread, queue);
+	virtio_worker_destroy(&queue->worker);
 }
 
 /* Queue @index, zeroed, gets its thread and its way into the image. */
 static int init_queue(struct blk *blk, unsigned int index)
 {
 	struct blk_queue *queue = &blk->queue[index];
-	struct virtq *vq = &blk->vdev.queue[index];
+	struct virtio_worker *worker = &queue->worker;
 	char name[sizeof(blk->vdev.device.name) + 16];
-	struct loop *loop;
 	int err;
 
 	queue->blk = blk;
-	queue->vq = vq;
-	sem_init(&queue->idle, 0, 0);
+	queue->vq = &blk->vdev.queue[index];
 	/* io-vda, io-vda-1, ... */
 	snprintf(name, sizeof(name), index ? "io-%s-%u" : "io-%s",
 		 blk->vdev.device.name, index);
-	err = create_kick(queue);
+	err = virtio_worker_create(worker, &blk->vdev, &blk_worker_ops, name,
+				   index, 1);
 	if (err)
-		goto destroy_idle;
-	err = io_thread_create(name, &queue->thread);
-	if (err)
-		goto close_kick;
-	loop = io_thread_loop(queue->thread);
-	err = image_queue_create(blk->image, loop, vq->max_size, &queue->image);
-	if (err)
-		goto destroy_thread;
+		return err;
+	err = image_queue_create(blk->image, virtio_worker_loop(worker),
+				 queue->vq->max_size, &queue->image);
+	if (err) {
+		virtio_worker_destroy(worker);
+		return err;
+	}
 	image_queue_on_batch(queue->image, blk_queue_batch_done, queue);
-	err = loop_add(loop, &queue->kick, EPOLLIN | EPOLLET);
-	if (err)
-		goto destroy_image_queue;
 	return 0;
-
-destroy_image_queue:
-	image_queue_destroy(queue->image);
-destroy_thread:
-	io_thread_destroy(queue->thread);
-close_kick:
-	close(queue->kick.fd);
-destroy_idle:
-	sem_destroy(&queue->idle);
-	return err;
 }
 
 static void release_queues(struct blk *blk, unsigned int count)
@@ -472,7 +415,8 @@ static int blk_create(struct machine *machine, const void *config,
 		goto free_blk;
 	set_config(blk, queue_size);
 	virtio_device_init(&blk->vdev, machine, &virtio_blk_type, &blk_ops,
-			   blk_features(blk), blk->nr_queues, queue_size);
+			   blk_features(blk, options->packed), blk->nr_queues,
+			   queue_size);
 	err = init_queues(blk);
 	if (err)
 		goto release;
@@ -540,6 +484,9 @@ const struct option_desc virtio_blk_keys[] = {
 	{ OPTION_UINT, 0, "queue-size", "N",
 	  "entries of each, a power of 2 (4 to 1024, default 256)",
 	  .offset = FIELD(queue_size), .min = 4, .max = VIRTQ_MAX_SIZE },
+	{ OPTION_FLAG, 0, "packed", NULL,
+	  "offer packed rings to the guest (default off)",
+	  .offset = FIELD(packed) },
 	{ OPTION_FLAG, 0, "discard", NULL,
 	  "the guest can give blocks back (default on)",
 	  .offset = FIELD(discard) },

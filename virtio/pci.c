@@ -141,6 +141,13 @@ static void virtio_pci_signal_queue(void *transport, struct virtq *vq)
 		isr_raise(vp, ISR_QUEUE);
 }
 
+static int virtio_pci_queue_irqfd(void *transport, struct virtq *vq)
+{
+	struct virtio_pci *vp = transport;
+
+	return msix_irqfd(&vp->msix, vq->vector);
+}
+
 static struct virtio_pci_registers registers_get(struct virtio_pci *vp)
 {
 	struct virtio_pci_registers registers;
@@ -667,6 +674,7 @@ static void virtio_pci_reset(void *transport)
 static const struct virtio_transport_ops virtio_pci_ops = {
 	.signal_queue = virtio_pci_signal_queue,
 	.signal_config = virtio_pci_signal_config,
+	.queue_irqfd = virtio_pci_queue_irqfd,
 	.attach_notify = virtio_pci_attach_notify,
 	.detach_notify = virtio_pci_detach_notify,
 	.destroy = virtio_pci_destroy,

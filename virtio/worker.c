@@ -134,6 +134,8 @@ void virtio_worker_serve(struct virtio_worker *worker, struct virtq *vq,
 		virtq_disable_notify(vq);
 		while (budget && (got = take(worker, vq)) > 0)
 			budget--;
+		if (worker->ops->taken)
+			worker->ops->taken(worker);
 		virtio_device_signal(worker->vdev, vq);
 		if (got == -EPROTO)
 			virtio_device_broken(worker->vdev);

@@ -22,6 +22,10 @@ const struct device_type *const device_table[] = {
 	&pci_host_type,
 	&virtio_blk_type,
 	&virtio_console_type,
+	&virtio_9p_type,
+	&virtio_net_type,
 	&virtio_rng_type,
+	&virtio_balloon_type,
+	&virtio_vsock_type,
 	NULL,
 };

@@ -63,6 +63,7 @@ struct terminal {
 	bool started;
 	bool interactive; /* stdin is a terminal */
 	bool escape; /* Ctrl-a was typed */
+	bool prompting; /* keys are the control prompt's */
 	bool in_ended;
 	size_t in_len;
 	char in[INPUT_HELD]; /* the frontend did not take these yet */
@@ -384,16 +385,32 @@ static int reopen_stdout(const struct stat *st)
 	return fd;
 }
 
+void terminal_print(struct terminal *t, const char *text, size_t len)
+{
+	while (len) {
+		const char *end = memchr(text, '\n', len);
+		size_t n = end ? (size_t)(end - text) : len;
+
+		output_put(t, text, n);
+		if (end)
+			output_put(t, "\r\n", 2);
+		n += end != NULL;
+		text += n;
+		len -= n;
+	}
+}
+
 static void print_help(struct terminal *t)
 {
-	static const char help[] = "\r\n"
-				   "Ctrl-a x   quit lkvm\r\n"
-				   "Ctrl-a a   send Ctrl-a to the guest\r\n"
-				   "Ctrl-a h   this help\r\n"
+	static const char help[] = "\n"
+				   "Ctrl-a x   quit lkvm\n"
+				   "Ctrl-a c   control prompt, and back\n"
+				   "Ctrl-a a   send Ctrl-a to the guest\n"
+				   "Ctrl-a h   this help\n"
 				   "Any other key after Ctrl-a: both are "
-				   "sent to the guest.\r\n";
+				   "sent to the guest.\n";
 
-	output_put(t, help, sizeof(help) - 1);
+	terminal_print(t, help, sizeof(help) - 1);
 }
 
 /* ---- input -------------------------------------------------------------- */
@@ -437,7 +454,11 @@ static void input_key(struct terminal *t, char c)
 {
 	if (!t->escape) {
 		t->escape = c == CTRL_A;
-		if (!t->escape)
+		if (t->escape)
+			return;
+		if (t->prompting)
+			t->callbacks.prompt_key(t->callbacks.opaque, c);
+		else
 			input_hold(t, c);
 		return;
 	}
@@ -445,6 +466,10 @@ static void input_key(struct terminal *t, char c)
 	switch (c) {
 	case 'x':
 		t->callbacks.quit(t->callbacks.opaque);
+		break;
+	case 'c':
+		t->prompting = !t->prompting;
+		t->callbacks.prompt(t->callbacks.opaque, t->prompting);
 		break;
 	case 'a':
 		input_hold(t, CTRL_A);

@@ -20,6 +20,7 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/log.h>
+#include <lkvm/pin.h>
 #include <lkvm/vm.h>
 
 #define KICK_SIGNAL SIGRTMIN
@@ -228,7 +229,12 @@ static int vcpu_make(struct vcpu *vcpu, struct kvm_run **out)
 	struct vm *vm = vcpu->vm;
 	struct kvm_run *run;
 	int size;
+	int err;
 
+	/* First: what KVM allocates for it then lies on that CPU's node. */
+	err = vm->config->pins ? pin_thread(vm->config->pins[vcpu->index]) : 0;
+	if (err)
+		return err;
 	vcpu->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, vcpu->index);
 	if (vcpu->fd < 0)
 		return -errno;

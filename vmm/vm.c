@@ -26,6 +26,13 @@ static void phase_mark(struct vm *vm, enum boot_phase phase)
 	atomic_store(&vm->phase_ns[phase], now_ns());
 }
 
+static bool boots_again_locked(const struct vm *vm)
+{
+	return vm->end == VM_END_USER_RESET ||
+	       (vm->end == VM_END_RESET &&
+		vm->config->on_reset == ON_RESET_RESET);
+}
+
 /*
  * First request wins; the main thread takes it from its loop. Only a user's
  * comes before a reset that would boot again, and forget it.
@@ -33,8 +40,7 @@ static void phase_mark(struct vm *vm, enum boot_phase phase)
 static bool vm_end_locked(struct vm *vm, enum vm_end end, unsigned int detail)
 {
 	bool by_user = end == VM_END_QUIT || end == VM_END_SIGNAL;
-	bool boots_again = vm->end == VM_END_RESET &&
-			   vm->config->on_reset == ON_RESET_RESET;
+	bool boots_again = boots_again_locked(vm);
 
 	if (vm->end != VM_END_NONE && !(by_user && boots_again))
 		return false;
@@ -99,6 +105,16 @@ static void on_quit(void *opaque)
 	vm_end(opaque, VM_END_QUIT, 0);
 }
 
+static void on_prompt(void *opaque, bool on)
+{
+	prompt_show(opaque, on);
+}
+
+static void on_prompt_key(void *opaque, char key)
+{
+	prompt_key(opaque, key);
+}
+
 static void on_signal(void *opaque, uint32_t events)
 {
 	struct signalfd_siginfo info;
@@ -125,8 +141,21 @@ static void set_run_state_locked(struct vm *vm, enum vm_run_state state)
 	pthread_cond_broadcast(&vm->changed);
 }
 
+/* Changed by the main thread alone. */
+static bool is_running(struct vm *vm)
+{
+	bool running;
+
+	pthread_mutex_lock(&vm->lock);
+	running = vm->run_state == VM_RUNNING;
+	pthread_mutex_unlock(&vm->lock);
+	return running;
+}
+
 void vm_pause(struct vm *vm)
 {
+	if (!is_running(vm))
+		return;
 	pthread_mutex_lock(&vm->lock);
 	set_run_state_locked(vm, VM_PAUSED);
 	while (vm->parked < vm->nr_vcpus)
@@ -139,6 +168,8 @@ void vm_pause(struct vm *vm)
 
 void vm_resume(struct vm *vm)
 {
+	if (is_running(vm))
+		return;
 	for (struct device *d = vm->machine.devices; d; d = d->next)
 		if (d->type->resume)
 			d->type->resume(d);
@@ -292,6 +323,8 @@ static int open_boot_files(struct vm *vm)
 	vm->boot.kernel_path = config->kernel;
 	vm->boot.initrd_path = config->initrd;
 	vm->boot.cmdline = config->cmdline;
+	vm->boot.add_devices = config->add_devices;
+	vm->boot.fdt = config->fdt;
 	err = open_boot_file(config->kernel, "kernel", &vm->boot.kernel_fd);
 	if (!err && config->initrd)
 		err = open_boot_file(config->initrd, "initrd",
@@ -321,6 +354,10 @@ static int create_board(struct vm *vm)
 		log_err("vm", "cannot set up interrupts: %s", strerror(-err));
 		return err;
 	}
+	err = memory_set_backing(&m->memory, &vm->config->memory,
+				 vm->config->ram_bytes);
+	if (err)
+		return err;
 	return arch_board_create(m, vm->kvm_fd, vm->vm_fd, &arch);
 }
 
@@ -369,7 +406,8 @@ static int create_device(struct vm *vm, const struct device_request *request)
 	int err;
 
 	err = request->type->create(&vm->machine, request->config, &device);
-	if (err)
+	/* A type may be asked for nothing: `-n mode=none`. */
+	if (err || !device)
 		return err;
 	while (*end)
 		end = &(*end)->next;
@@ -448,6 +486,8 @@ static int create_host_side(struct vm *vm)
 {
 	const struct terminal_callbacks callbacks = {
 		.quit = on_quit,
+		.prompt = on_prompt,
+		.prompt_key = on_prompt_key,
 		.opaque = vm,
 	};
 	int err;
@@ -491,6 +531,25 @@ static struct vm *vm_alloc(const struct vm_config *config)
 	return vm;
 }
 
+static int dump_device_tree(struct vm *vm, const char *path)
+{
+	void *tree;
+	size_t size;
+	int fd, err = arch_device_tree(&vm->machine, &tree, &size);
+
+	if (err)
+		return err;
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	err = fd < 0 ? -errno : write_full(fd, tree, size);
+	if (err)
+		log_err("vm", "cannot write the device tree to %s: %s", path,
+			strerror(-err));
+	if (fd >= 0)
+		close(fd);
+	free(tree);
+	return err;
+}
+
 /* What ps and top show of the process. */
 static void set_process_name(const char *name)
 {
@@ -525,6 +584,11 @@ static int vm_create_parts(struct vm *vm)
 	if (err)
 		return err;
 	phase_mark(vm, PHASE_DEVICES);
+	if (vm->config->dump_dtb) {
+		err = dump_device_tree(vm, vm->config->dump_dtb);
+		if (err)
+			return err;
+	}
 	err = arch_boot_load(&vm->machine, &vm->boot);
 	if (err)
 		return err;
@@ -602,21 +666,23 @@ void vm_destroy(struct vm *vm)
 /* Did this end mean "boot again", and did that work? */
 static bool reset_and_go_on(struct vm *vm)
 {
+	bool running = is_running(vm);
 	bool wanted;
 
 	pthread_mutex_lock(&vm->lock);
-	wanted = vm->end == VM_END_RESET &&
-		 vm->config->on_reset == ON_RESET_RESET;
+	wanted = boots_again_locked(vm);
 	pthread_mutex_unlock(&vm->lock);
 	if (!wanted)
 		return false;
-	log_info("vm", "guest reset: booting again");
+	log_info("vm", "reset: booting again");
 	vm_pause(vm);
 	if (vm_reset(vm)) {
 		vm->end = VM_END_FAILED;
 		return false;
 	}
-	vm_resume(vm);
+	/* A user's pause outlasts it. */
+	if (running)
+		vm_resume(vm);
 	return true;
 }
 
@@ -628,6 +694,7 @@ static int report_end(struct vm *vm)
 	switch (vm->end) {
 	case VM_END_NONE:
 	case VM_END_POWEROFF:
+	case VM_END_USER_RESET:
 	case VM_END_QUIT:
 		break;
 	case VM_END_RESET:

@@ -392,6 +392,25 @@ static void dsdt_ecam(struct aml *aml, const struct resource *res)
 	aml_end(aml);
 }
 
+/* The id that Linux's driver answers to, in want of one from OASIS. */
+static void dsdt_virtio_mmio(struct aml *aml, const struct resource *res)
+{
+	char name[] = "VR00";
+
+	name[2] += (char)(res->index / 10);
+	name[3] += (char)(res->index % 10);
+	aml_device(aml, name);
+	aml_name(aml, "_HID");
+	aml_string(aml, "LNRO0005");
+	aml_name_integer(aml, "_UID", res->index);
+	aml_name(aml, "_CRS");
+	aml_resources(aml);
+	aml_memory32(aml, res->base, res->len);
+	aml_interrupt(aml, res->gsi, AML_IRQ_LEVEL_LOW_SHARED);
+	aml_resources_end(aml);
+	aml_end(aml);
+}
+
 static void dsdt_resource(struct aml *aml, const struct machine *machine,
 			  const struct resource *res)
 {
@@ -414,7 +433,11 @@ static void dsdt_resource(struct aml *aml, const struct machine *machine,
 	case RESOURCE_PCI_ECAM:
 		dsdt_ecam(aml, res);
 		break;
+	case RESOURCE_VIRTIO_MMIO:
+		dsdt_virtio_mmio(aml, res);
+		break;
 	case RESOURCE_PCI_MMIO: /* within PCI0 */
+	case RESOURCE_VIRTIO_PLACE: /* nothing there */
 	case RESOURCE_KEYBOARD: /* a PNP0303 would be probed for a keyboard */
 	case RESOURCE_DEBUG_EXIT: /* for guests that know the port */
 	case RESOURCE_BOOT_TIMER:

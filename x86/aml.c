@@ -428,9 +428,15 @@ void aml_isa_irq(struct aml *aml, uint32_t irq, enum aml_irq how)
 /* 6.4.3.6: bit 0 consumer, bit 1 edge, bit 2 active low, bit 3 shared. */
 void aml_interrupt(struct aml *aml, uint32_t gsi, enum aml_irq how)
 {
+	static const uint8_t flags[] = {
+		[AML_IRQ_EDGE_SHARED] = 0x0b,
+		[AML_IRQ_LEVEL] = 0x01,
+		[AML_IRQ_LEVEL_LOW_SHARED] = 0x0d,
+	};
+
 	put8(aml, TAG_INTERRUPT);
 	put16(aml, 2 + sizeof(gsi));
-	put8(aml, how == AML_IRQ_EDGE_SHARED ? 0x0b : 0x01);
+	put8(aml, flags[how]);
 	put8(aml, 1);
 	put32(aml, gsi);
 }

@@ -14,6 +14,7 @@
 #include <lkvm/irq.h>
 #include <lkvm/log.h>
 #include <lkvm/pci.h>
+#include <lkvm/virtio.h>
 #include <lkvm/x86.h>
 
 #define NR_IRQCHIPS 3 /* two PICs, one IOAPIC */
@@ -59,6 +60,8 @@ static const struct device_type *type_of(enum resource_kind kind)
 		return &pci_host_type;
 	case RESOURCE_PCI_ECAM:
 	case RESOURCE_PCI_MMIO:
+	case RESOURCE_VIRTIO_PLACE:
+	case RESOURCE_VIRTIO_MMIO:
 		break;
 	}
 	return NULL;
@@ -188,8 +191,32 @@ static int add_ram(struct machine *machine, uint64_t bytes)
 		err = memory_add_ram(memory, X86_HOLE_END, bytes - low);
 	if (err)
 		log_err("memory",
-			"cannot give the guest %s of RAM: %s (see --mem)",
-			format_size(bytes).text, strerror(-err));
+			"cannot give the guest %s of RAM: %s (%s)",
+			format_size(bytes).text, strerror(-err),
+			memory_advice(memory));
+	return err;
+}
+
+/*
+ * Places for virtio-mmio devices, a page each, so that a guest can hand one
+ * to somebody without its neighbours. They share the lines of PCI, which
+ * are level-triggered already.
+ */
+static int add_virtio_mmio(struct machine *machine)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < VIRTIO_MMIO_SLOTS && !err; i++) {
+		const struct resource place = {
+			.kind = RESOURCE_VIRTIO_PLACE,
+			.index = i,
+			.base = X86_VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_BYTES,
+			.len = VIRTIO_MMIO_BYTES,
+			.gsi = pci_slot_gsi(i),
+		};
+
+		err = machine_add_resource(machine, &place);
+	}
 	return err;
 }
 
@@ -218,7 +245,7 @@ static int add_resources(struct machine *machine, bool debug_exit)
 					.config = r,
 				};
 	}
-	return 0;
+	return add_virtio_mmio(machine);
 }
 
 int arch_board_create(struct machine *machine, int kvm_fd, int vm_fd,

@@ -296,7 +296,9 @@ static int check_segments(const struct machine *machine, struct elf_file *elf)
 
 	for (i = 0; i < elf->phnum; i++) {
 		ret = read_segment(elf, i, &segment);
-		if (!ret && segment.p_type == PT_NOTE && segment.p_filesz)
+		/* PVH has no way to hand over a device tree. */
+		if (!ret && segment.p_type == PT_NOTE && segment.p_filesz &&
+		    !elf->boot->fdt)
 			ret = read_notes(elf, &segment);
 		else if (!ret && segment.p_type == PT_LOAD)
 			ret = check_segment(elf, &segment);

@@ -18,6 +18,7 @@
 #define BOOT_FLAG 0xaa55
 #define HDRS_MAGIC 0x53726448
 #define VERSION_MIN 0x0206 /* cmdline_size */
+#define VERSION_SETUP_DATA 0x0209
 #define VERSION_PREF_ADDRESS 0x020a /* pref_address, init_size */
 #define VERSION_XLOADFLAGS 0x020c
 #define LOADER_UNDEFINED 0xff
@@ -125,6 +126,9 @@ static int find_code(const struct boot_config *boot, uint64_t size,
 	if (le16toh(hdr->version) < VERSION_MIN)
 		return broken(boot, "its boot protocol is older than 2.06 "
 				    "(Linux 2.6.22)");
+	if (boot->fdt && le16toh(hdr->version) < VERSION_SETUP_DATA)
+		return broken(boot, "its boot protocol is older than 2.09, "
+				    "and has no place for --fdt");
 	if (!(hdr->loadflags & LOADED_HIGH))
 		return broken(boot, "it is a zImage; build a bzImage");
 	if (bytes <= ENTRY_64_OFFSET)
@@ -235,7 +239,9 @@ int x86_write_boot_params(struct machine *machine, struct boot_params *params,
 	params->hdr.cmd_line_ptr = htole32(X86_CMDLINE);
 	params->hdr.ramdisk_image = htole32((uint32_t)initrd->base);
 	params->hdr.ramdisk_size = htole32((uint32_t)initrd->size);
-	params->acpi_rsdp_addr = htole64(X86_ACPI_BASE);
+	params->hdr.setup_data = htole64(machine->board->setup_data);
+	if (!machine->board->setup_data)
+		params->acpi_rsdp_addr = htole64(X86_ACPI_BASE);
 	params->e820_entries = (uint8_t)count;
 	for (i = 0; i < count; i++) {
 		params->e820_table[i].addr = htole64(map[i].base);

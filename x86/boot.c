@@ -7,8 +7,12 @@
  * The memory map is that of INT 15h, AX=E820h (ACPI 6.4, clause 15.1), which
  * both the Linux/x86 boot protocol and PVH hand over.
  */
+#include <asm/bootparam.h>
 #include <asm/e820.h>
+#include <endian.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -132,21 +136,72 @@ int x86_kernel_too_large(const struct machine *machine,
 	return -ENOMEM;
 }
 
+/* Is @word one of the command line's? */
+static bool has_word(const char *cmdline, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = cmdline; (at = strstr(at, word)); at++)
+		if ((at == cmdline || at[-1] == ' ') &&
+		    (at[len] == '\0' || at[len] == ' '))
+			return true;
+	return false;
+}
+
+/*
+ * Where neither ACPI nor a device tree tells of virtio-mmio devices, the
+ * command line does. In front, for what follows "--" is not the kernel's.
+ */
+static char *complete_cmdline(const struct machine *machine,
+			      const struct boot_config *boot)
+{
+	bool wanted = boot->add_devices && !boot->fdt &&
+		      has_word(boot->cmdline, "acpi=off");
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return NULL;
+	for (unsigned int i = 0; wanted && i < machine->nr_resources; i++) {
+		const struct resource *res = &machine->resource[i];
+
+		if (res->kind == RESOURCE_VIRTIO_MMIO)
+			fprintf(out, "virtio_mmio.device=%lluK@%#llx:%u ",
+				(unsigned long long)(res->len / KIB),
+				(unsigned long long)res->base, res->gsi);
+	}
+	fputs(boot->cmdline, out);
+	if (fclose(out)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
 int x86_load_cmdline(struct machine *machine, const struct boot_config *boot,
 		     uint64_t limit)
 {
-	size_t len = strlen(boot->cmdline);
+	char *cmdline = complete_cmdline(machine, boot);
+	size_t len;
+	int ret;
 
+	if (!cmdline)
+		return -ENOMEM;
+	len = strlen(cmdline);
 	limit = MIN(limit, X86_CMDLINE_MAX - 1);
 	if (len > limit) {
 		log_err("boot",
 			"the kernel command line has %zu bytes, and kernel %s "
 			"takes at most %llu",
 			len, boot->kernel_path, (unsigned long long)limit);
-		return -E2BIG;
+		ret = -E2BIG;
+	} else {
+		ret = guest_write(&machine->memory, X86_CMDLINE, cmdline,
+				  len + 1);
 	}
-	return guest_write(&machine->memory, X86_CMDLINE, boot->cmdline,
-			   len + 1);
+	free(cmdline);
+	return ret;
 }
 
 int x86_load_initrd(struct machine *machine, const struct boot_config *boot,
@@ -244,20 +299,57 @@ static int write_reset_vector(struct machine *machine)
 	return guest_write(&machine->memory, RESET_VECTOR, code, sizeof(code));
 }
 
+/*
+ * Linux's Documentation/x86/booting-dt.rst: the device tree is the one entry
+ * of boot_params' list of setup_data.
+ */
+static int write_setup_data(struct machine *machine)
+{
+	struct setup_data header = { .type = htole32(SETUP_DTB) };
+	void *tree;
+	size_t size;
+	int ret = arch_device_tree(machine, &tree, &size);
+
+	_Static_assert(X86_SETUP_DATA + sizeof(header) + X86_FDT_MAX <=
+			       X86_LOW_RAM_END,
+		       "place");
+	if (ret)
+		return ret;
+	header.len = htole32((uint32_t)size);
+	ret = guest_write(&machine->memory, X86_SETUP_DATA, &header,
+			  sizeof(header));
+	if (!ret)
+		ret = guest_write(&machine->memory,
+				  X86_SETUP_DATA + sizeof(header), tree, size);
+	free(tree);
+	return ret;
+}
+
+/* ACPI's and the MP table agree; a device tree would find devices twice. */
+static int write_tables(struct machine *machine, const struct boot_config *boot)
+{
+	unsigned int cpus = machine->board->cpus;
+	int ret;
+
+	if (boot->fdt)
+		ret = write_setup_data(machine);
+	else
+		ret = x86_acpi_write(machine, cpus) ?:
+			      x86_mptable_write(machine, cpus);
+	return ret ?: write_reset_vector(machine);
+}
+
 int arch_boot_load(struct machine *machine, const struct boot_config *boot)
 {
 	struct board *board = machine->board;
 	struct x86_entry entry;
 	int ret;
 
+	board->setup_data = boot->fdt ? X86_SETUP_DATA : 0;
 	ret = load_any_kernel(machine, boot, &entry);
 	if (ret)
 		return ret;
-	ret = x86_acpi_write(machine, board->cpus);
-	if (!ret)
-		ret = x86_mptable_write(machine, board->cpus);
-	if (!ret)
-		ret = write_reset_vector(machine);
+	ret = write_tables(machine, boot);
 	if (ret) {
 		log_err("boot", "cannot write the machine's tables: %s",
 			strerror(-ret));

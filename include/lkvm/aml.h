@@ -45,7 +45,11 @@ enum aml_opcode {
 enum aml_space { AML_SYSTEM_MEMORY = 0, AML_SYSTEM_IO = 1 };
 
 /* How an interrupt is signalled (6.4.2.1, 6.4.3.6). */
-enum aml_irq { AML_IRQ_EDGE_SHARED, AML_IRQ_LEVEL };
+enum aml_irq {
+	AML_IRQ_EDGE_SHARED,
+	AML_IRQ_LEVEL,
+	AML_IRQ_LEVEL_LOW_SHARED, /* as PCI's */
+};
 
 /* Write into @size bytes at @data, which outlive the writer. */
 void aml_init(struct aml *aml, void *data, size_t size);

@@ -81,7 +81,9 @@ struct boot_config {
 	int kernel_fd;
 	const char *initrd_path; /* NULL: none */
 	int initrd_fd;
-	const char *cmdline; /* complete */
+	const char *cmdline; /* complete, but for the next */
+	bool add_devices; /* to it, such as no other description tells of */
+	bool fdt; /* describe the machine by a device tree, and nothing else */
 };
 
 /*
@@ -91,6 +93,12 @@ struct boot_config {
  * under creation, but not running.
  */
 int arch_boot_load(struct machine *machine, const struct boot_config *boot);
+
+/*
+ * The machine as a flattened device tree, after all devices exist. *@out is
+ * the caller's to free().
+ */
+int arch_device_tree(const struct machine *machine, void **out, size_t *size);
 
 /*
  * What the default command line says of the console: that it is serial port 0

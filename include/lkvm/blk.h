@@ -2,23 +2,21 @@
 /*
  * Between the files of virtio/blk*: a disk, its queues and their requests.
  *
- * Each queue has a thread, which owns the queue, its requests and its way into
- * the image from blk_queue_start() until blk_queue_stop() has posted idle;
- * vCPUs and the main thread touch them only outside of that span.
+ * Each queue has a worker (worker.h), which owns the queue's requests and its
+ * way into the image as it does the queue.
  */
 #ifndef LKVM_BLK_H
 #define LKVM_BLK_H
 
 #include <linux/virtio_blk.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #include <lkvm/image.h>
-#include <lkvm/loop.h>
 #include <lkvm/virtio.h>
+#include <lkvm/worker.h>
 
 #define BLK_SECTOR 512
 #define BLK_MAX_QUEUES 16
@@ -85,28 +83,18 @@ struct blk_request {
 	struct virtq_chain chain;
 };
 
-enum blk_queue_state {
-	BLK_STOPPED, /* the thread touches nothing */
-	BLK_RUNNING,
-	BLK_STOPPING, /* takes no more; the last completion posts idle */
-};
-
 struct blk_queue {
 	struct blk *blk;
 	struct virtq *vq;
-	struct io_thread *thread;
-	struct image_queue *image; /* on the thread's loop */
-	struct loop_source kick; /* eventfd: the queue wants a look */
+	struct virtio_worker worker;
+	struct image_queue *image; /* on the worker's loop */
 	struct blk_request *requests; /* NULL: the driver has no such queue */
-	bool started; /* vdev.lock: between start and stop */
 
-	/* the thread's */
-	enum blk_queue_state state;
+	/* the worker's */
 	struct blk_request *free;
 	unsigned int in_flight;
-	bool serving; /* signals at its end */
-	uint64_t now_ns; /* when this batch began */
-	sem_t idle;
+	bool stopping; /* the last completion lets the worker be idle */
+	uint64_t now_ns; /* when this batch began; 0: it has not */
 
 	struct blk_counters counters[BLK_CLASSES];
 	_Atomic uint64_t errors;
@@ -121,14 +109,7 @@ struct blk {
 	struct blk_queue queue[];
 };
 
-/* Ready for requests; on the thread, as the next four. */
-void blk_queue_start(void *queue);
-
-/* Take no more; idle is posted when no request is in flight. */
-void blk_queue_stop(void *queue);
-
-/* loop_source.ready of kick. */
-void blk_queue_kicked(void *queue, uint32_t events);
+extern const struct virtio_worker_ops blk_worker_ops;
 
 /* For image_queue_on_batch(). */
 void blk_queue_batch_done(void *queue);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <lkvm/device.h>
+#include <lkvm/memory.h>
 
 /* What happens when the guest resets itself. */
 enum on_reset { ON_RESET_EXIT, ON_RESET_RESET, ON_RESET_FAIL };
@@ -22,9 +23,15 @@ struct vm_config {
 	const char *kvm_path; /* --dev */
 	const char *kernel;
 	const char *initrd; /* NULL: none */
-	const char *cmdline; /* complete */
+	const char *cmdline; /* see struct boot_config, as the next two */
+	bool add_devices;
+	bool fdt;
+	const char *dump_dtb; /* file to write the device tree to, or NULL */
 	uint64_t ram_bytes;
+	struct memory_backing memory;
 	unsigned int cpus;
+	/* The host's CPU for each of them, -1: any; NULL: any for all. */
+	const int *pins;
 	enum on_reset on_reset;
 	enum console console;
 	bool debug_exit;

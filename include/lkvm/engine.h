@@ -6,7 +6,7 @@
  * An engine belongs to the thread of the loop that it was created on: every
  * call and every done() is on that thread; only creating and destroying may
  * happen elsewhere, before and after the loop runs. done() comes from the
- * loop, from engine_kick() or from engine_wait(), never from engine_submit().
+ * loop or from engine_kick(), never from engine_submit().
  * What it submits is kicked by the engine.
  */
 #ifndef LKVM_ENGINE_H
@@ -93,7 +93,10 @@ int engine_create(enum engine_kind kind, bool direct, unsigned int depth,
 /* Nothing is in flight. NULL is allowed. */
 void engine_destroy(struct engine *engine);
 
-/* Call @fn(@opaque) after each batch of done()s: for what costs per batch. */
+/*
+ * Call @fn(@opaque) after each batch of done()s: for what costs per batch. A
+ * batch may end while more is under way within the same kick.
+ */
 void engine_on_batch(struct engine *engine, void (*fn)(void *opaque),
 		     void *opaque);
 
@@ -103,20 +106,8 @@ void engine_submit(struct engine *engine, struct engine_io *io);
 /* Hand all that is queued to the kernel: once for each batch. */
 void engine_kick(struct engine *engine);
 
-/* Operations submitted and not done. */
-unsigned int engine_in_flight(const struct engine *engine);
-
-/*
- * Wait until at least one of those is done, and call done(). Returns at once
- * when there is none. Not from within done().
- */
-void engine_wait(struct engine *engine);
-
 /* "auto", "io_uring", "aio", "sync". */
 const char *engine_name(enum engine_kind kind);
-
-/* The kind that @engine is: what ENGINE_AUTO chose. */
-enum engine_kind engine_kind(const struct engine *engine);
 
 /* ---- between engine.c and the kinds -------------------------------------- */
 
@@ -128,27 +119,27 @@ struct engine_ops {
 	void (*start)(struct engine *engine, struct engine_io *io);
 	/* Hand what was started to the kernel. Optional. */
 	void (*submit)(struct engine *engine);
-	/* engine_finish() what is complete; @wait for one. Optional. */
-	void (*reap)(struct engine *engine, bool wait);
+	/* engine_finish() what is complete. NULL: nothing outlives start(). */
+	void (*reap)(struct engine *engine);
 	void (*destroy)(struct engine *engine);
 };
 
 /* First member of each kind's own struct; set up by engine_init(). */
 struct engine {
 	const struct engine_ops *ops;
-	enum engine_kind kind;
+	enum engine_kind kind; /* never ENGINE_AUTO */
 	unsigned int depth;
 	struct loop *loop;
 	struct loop_source source; /* fd: readable when reap() has work */
 	struct engine_io *waiting, **waiting_tail;
 	unsigned int active; /* with the kind: started, not finished */
-	unsigned int in_flight;
 	uint64_t finished; /* done() was called so often */
 	bool busy; /* inside start(), submit() or reap() */
 	void *zeroes; /* to be written; made when first needed */
 	void (*batch_fn)(void *opaque);
 	void *batch_opaque;
 	uint64_t batch_at; /* finished, at the last batch_fn() */
+	uint64_t batch_bytes; /* transferred since */
 };
 
 /*

@@ -52,11 +52,14 @@ int image_file_size(const struct image_file *file, uint64_t *size);
 /* ---- file-lock.c --------------------------------------------------------- */
 
 /*
- * Take OFD locks on @fd for a reader or a writer. They last until the last
- * duplicate of @fd is closed. Returns 0; -EBUSY with the holder in @who,
+ * Take OFD locks on @fd for a reader or a writer. They last until they are
+ * released or the last duplicate of @fd is closed. Returns 0; -EBUSY with the holder in @who,
  * "process 12 (qemu-io)"; or another -errno, that of fcntl().
  */
 #define IMAGE_LOCK_WHO 64
 int image_file_lock(int fd, bool writable, char who[IMAGE_LOCK_WHO]);
+
+/* Release all locks on @fd, whoever else still has the open file. */
+void image_file_unlock(int fd);
 
 #endif

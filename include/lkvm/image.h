@@ -173,10 +173,10 @@ void image_queue_on_batch(struct image_queue *queue, void (*fn)(void *opaque),
 			  void *opaque);
 
 /*
- * Let go what waits for the disk's rate limits: somebody waits for all
- * requests to end (a reset, a pause).
+ * While @hurry, nothing waits for the disk's rate limits, and what waited goes:
+ * somebody waits for all requests to end (a reset, a pause).
  */
-void image_queue_hurry(struct image_queue *queue);
+void image_queue_hurry(struct image_queue *queue, bool hurry);
 
 /* ---- between the files of disk/ ------------------------------------------ */
 

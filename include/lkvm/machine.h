@@ -35,6 +35,8 @@ enum resource_kind {
 	RESOURCE_PCI_CONFIG_PORTS,
 	RESOURCE_PCI_ECAM,
 	RESOURCE_PCI_MMIO, /* window for BARs */
+	RESOURCE_VIRTIO_PLACE, /* room for one of the next; not described */
+	RESOURCE_VIRTIO_MMIO, /* a device of virtio/mmio.c */
 };
 
 #define RESOURCE_NO_GSI UINT32_MAX

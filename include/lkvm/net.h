@@ -13,6 +13,7 @@
 #ifndef LKVM_NET_H
 #define LKVM_NET_H
 
+#include <linux/if_ether.h>
 #include <linux/virtio_net.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,7 +30,55 @@
 
 #define NET_HEADER_BYTES sizeof(struct virtio_net_hdr_v1)
 
+/* virtio 1.2, 5.1.3; Debian 12's headers are older. */
+#ifndef VIRTIO_NET_F_GUEST_USO4
+#define VIRTIO_NET_F_GUEST_USO4 54
+#define VIRTIO_NET_F_GUEST_USO6 55
+#define VIRTIO_NET_F_HOST_USO 56
+#endif
+
 struct net_backend;
+
+/* In the order of the words that the option takes. */
+enum net_mode {
+	NET_MODE_USER,
+	NET_MODE_TAP,
+	NET_MODE_NONE,
+};
+
+enum net_vhost {
+	NET_VHOST_AUTO,
+	NET_VHOST_OFF,
+	NET_VHOST_ON,
+};
+
+#define NET_NO_FD UINT64_MAX
+
+/*
+ * One network device, as the user asked for it; NULL and 0: not said. The
+ * frontend looks after guest_mac, vhost, pairs and mtu; each backend refuses,
+ * with a message, what it cannot do of the rest.
+ */
+struct net_options {
+	int mode; /* enum net_mode */
+	int vhost; /* enum net_vhost */
+	int trans; /* the option's words in order; -1: not said */
+	bool packed;
+	uint8_t guest_mac[ETH_ALEN]; /* all 0: not said */
+	const char *guest_ip;
+	const char *host_ip; /* ADDRESS or ADDRESS/BITS */
+	const char *tapif; /* a name, or the path of a macvtap's node */
+	const char *script;
+	const char *downscript;
+	uint64_t fd; /* or NET_NO_FD */
+	uint64_t pairs;
+	uint64_t mtu;
+};
+
+/* Of one direction, as the guest sees it. */
+struct net_counts {
+	uint64_t frames, bytes, drops;
+};
 
 /* What a backend tells its device. Set before the first attach(). */
 struct net_frontend_ops {
@@ -80,6 +129,12 @@ struct net_backend_ops {
 	 * Optional. Stays the backend's.
 	 */
 	int (*vhost_fd)(struct net_backend *backend, unsigned int queue);
+	/*
+	 * What the host has counted, for frames that vhost-net moves. Returns
+	 * 0 or -errno. With vhost_fd. Any thread.
+	 */
+	int (*counts)(struct net_backend *backend, struct net_counts *received,
+		      struct net_counts *sent);
 	/* Free everything; no queue is attached. Main thread. */
 	void (*destroy)(struct net_backend *backend);
 };
@@ -94,8 +149,22 @@ struct net_backend {
 	 */
 	uint64_t features;
 	unsigned int mtu; /* 0: not known */
+	/* The one address that it lets the guest have; all 0: any. */
+	uint8_t mac[ETH_ALEN];
 	const struct net_frontend_ops *frontend;
 	void *opaque; /* the frontend's */
 };
+
+/*
+ * Make the backend that @options asks for, of the device that is called @name
+ * ("net0"). Not for NET_MODE_NONE. Returns 0, or -errno after a message;
+ * ops->destroy() ends it. Main thread.
+ */
+int net_backend_create(const struct net_options *options, const char *name,
+		       struct net_backend **out);
+
+/* The same, for one mode each. */
+int net_tap_create(const struct net_options *options, const char *name,
+		   struct net_backend **out);
 
 #endif

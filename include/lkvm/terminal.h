@@ -7,6 +7,9 @@
 #ifndef LKVM_TERMINAL_H
 #define LKVM_TERMINAL_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include <lkvm/machine.h>
 
 struct loop;
@@ -14,6 +17,9 @@ struct terminal;
 
 struct terminal_callbacks {
 	void (*quit)(void *opaque); /* Ctrl-a x */
+	/* Ctrl-a c: from now on keys go to prompt_key(), or no longer. */
+	void (*prompt)(void *opaque, bool on);
+	void (*prompt_key)(void *opaque, char key);
 	void *opaque;
 };
 
@@ -39,6 +45,12 @@ void terminal_stop(struct terminal *terminal);
 
 /* terminal_stop(), and free. NULL is allowed. */
 void terminal_destroy(struct terminal *terminal);
+
+/*
+ * Show @len bytes of lkvm's own among the guest's output; each newline returns
+ * the carriage as well. What there is no room for is lost. Any thread.
+ */
+void terminal_print(struct terminal *terminal, const char *text, size_t len);
 
 /* The end to plug into the console; it is told the window's size. */
 struct chardev *terminal_chardev(struct terminal *terminal);

@@ -47,7 +47,10 @@ void throttle_queue_destroy(struct throttle_queue *tq);
 /* May @request go now? Otherwise it waits. Flushes always may. */
 bool throttle_pass(struct throttle_queue *tq, struct image_request *request);
 
-/* Submit all that waits; it is paid for by what comes later. */
-void throttle_hurry(struct throttle_queue *tq);
+/*
+ * While @hurry, submit all that waits and let all else pass: it is paid for by
+ * what comes later.
+ */
+void throttle_hurry(struct throttle_queue *tq, bool hurry);
 
 #endif

@@ -82,6 +82,16 @@ struct size_text format_size(uint64_t bytes);
 /* Total length of @iov. The caller has bounded the sum below SIZE_MAX. */
 size_t iov_length(const struct iovec *iov, unsigned int count);
 
+/* What is left of a walk over bytes [@skip, @skip + @len) of a vector. */
+struct iov_walk {
+	const struct iovec *iov;
+	unsigned int count;
+	size_t skip, len;
+};
+
+/* The next piece, never empty. False after the last, or the vector's end. */
+bool iov_next(struct iov_walk *walk, struct iovec *part);
+
 /*
  * Copy between a flat buffer and bytes [@offset, @offset + @len) of @iov.
  * Returns the bytes copied: less than @len when the vector ends first.

@@ -4,8 +4,8 @@
  *
  * A device supplies data (id, features, config space, queue sizes) and
  * handle_queue(). virtio/device.c owns negotiation, status, NEEDS_RESET and
- * every bound. A transport calls only virtio_device_*(). virtio/queue.c is
- * the only code that reads a ring.
+ * every bound. A transport calls only virtio_device_*(). virtio/queue*.c are
+ * the only code that reads a ring, and hide from devices how it is laid out.
  */
 #ifndef LKVM_VIRTIO_H
 #define LKVM_VIRTIO_H
@@ -23,9 +23,11 @@
 struct machine;
 struct vring_avail;
 struct vring_desc;
+struct vring_packed_desc;
+struct vring_packed_desc_event;
 struct vring_used;
 
-/* ---- queues (2.6, 2.7) ------------------------------------------------- */
+/* ---- queues (2.6 to 2.8) ------------------------------------------------- */
 
 #define VIRTQ_MAX_SIZE 1024
 
@@ -59,16 +61,31 @@ struct virtq {
 	/* running state, set up by virtq_start() */
 	bool running;
 	bool broken; /* answered with NEEDS_RESET; no more chains */
+	bool packed; /* VIRTIO_F_RING_PACKED negotiated: the layout of 2.8 */
 	bool event_idx; /* VIRTIO_F_EVENT_IDX negotiated */
 	bool indirect; /* VIRTIO_F_INDIRECT_DESC negotiated */
-	uint16_t last_avail; /* next entry of the avail ring to take */
-	uint16_t used_idx; /* next entry of the used ring to fill */
+	/*
+	 * Split: indices that count up for ever, next to take and to fill.
+	 * Packed: places in the ring, and the wrap counters of their laps.
+	 */
+	uint16_t last_avail;
+	uint16_t used_idx;
 	uint16_t signalled_used; /* used_idx at the last should_signal() */
+	bool avail_wrap, used_wrap;
+	/* Packed: how many slots of the ring, by id and all together. */
+	uint16_t slots_in_flight;
+	uint16_t slots[VIRTQ_MAX_SIZE];
+	/* Packed: what virtq_show() is to write, and where; NULL: nothing. */
+	struct vring_packed_desc *first_hidden;
+	uint16_t first_flags;
 	/* Heads of the chains that were popped and not pushed: a bit each. */
 	uint64_t in_flight_map[VIRTQ_MAX_SIZE / 64];
-	const struct vring_desc *desc; /* the three areas in RAM */
+	const struct vring_desc *desc; /* the three areas in RAM, if split */
 	const struct vring_avail *avail;
 	struct vring_used *used;
+	struct vring_packed_desc *packed_desc; /* the same, if packed */
+	const struct vring_packed_desc_event *driver_event;
+	struct vring_packed_desc_event *device_event;
 	struct ratelimit warn;
 };
 
@@ -77,7 +94,7 @@ struct virtq {
  * first, then @in_count writable ones, in iov[]. Lengths are in bytes.
  */
 struct virtq_chain {
-	uint16_t head;
+	uint16_t head; /* or, in a packed ring, the buffer id */
 	unsigned int out_count, in_count;
 	uint64_t out_len, in_len;
 	struct iovec iov[VIRTQ_MAX_CHAIN];
@@ -108,7 +125,8 @@ void virtq_unpop(struct virtq *vq, uint16_t head);
 
 /*
  * Somebody else (vhost) has served the queue up to entry @last_avail of the
- * avail ring, and every chain before it was pushed. Nobody serves it now.
+ * avail ring, and every chain before it was pushed. Nobody serves it now. The
+ * ring is a split one.
  */
 void virtq_set_position(struct virtq *vq, uint16_t last_avail);
 
@@ -120,6 +138,14 @@ void virtq_set_position(struct virtq *vq, uint16_t last_avail);
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t written);
 
 /*
+ * The same in two steps, for chains that the driver must see together
+ * (5.1.6.4): fill as many as belong together, no more than were popped, then
+ * show them all. The queue's thread.
+ */
+void virtq_fill(struct virtq *vq, uint16_t head, uint32_t written);
+void virtq_show(struct virtq *vq);
+
+/*
  * The device cannot make sense of a chain: no more chains come from this
  * queue. Says @why once and returns -EPROTO; the caller goes on to
  * virtio_device_broken(). The queue's thread.
@@ -128,7 +154,7 @@ int virtq_break(struct virtq *vq, const char *why);
 
 /*
  * Does the driver want an interrupt for what was pushed since the last call?
- * (2.7.7; has the needed memory barrier.) The queue's thread.
+ * (2.7.7, 2.8.10; has the needed memory barrier.) The queue's thread.
  */
 bool virtq_should_signal(struct virtq *vq);
 
@@ -185,6 +211,13 @@ struct virtio_transport_ops {
 	/* Interrupt for a configuration change. Any thread. */
 	void (*signal_config)(void *transport);
 	/*
+	 * An eventfd by which the kernel can interrupt for @vq, without us,
+	 * until the device is reset; the transport's own. -1: there is none,
+	 * and signal_queue() is the only way. NULL: there never is.
+	 * device->lock held, the device active.
+	 */
+	int (*queue_irqfd)(void *transport, struct virtq *vq);
+	/*
 	 * Deliver notifications of queue @index to eventfd @fd instead of
 	 * handle_queue(). device->lock held. Returns 0 or -errno.
 	 */
@@ -231,22 +264,24 @@ struct virtio_device {
 		STATE_FIELD(type, vdev.features, 1, 0),        \
 		STATE_FIELD(type, vdev.config_generation, 1, 0)
 
-#define VIRTIO_QUEUE_STATE(type, n, max)                            \
-	STATE_FIELD(type, vdev.queue[n].size, 1, max),              \
-		STATE_FIELD(type, vdev.queue[n].ready, 1, 0),       \
-		STATE_FIELD(type, vdev.queue[n].vector, 1, 0xffff), \
-		STATE_FIELD(type, vdev.queue[n].desc_addr, 1, 0),   \
-		STATE_FIELD(type, vdev.queue[n].driver_addr, 1, 0), \
-		STATE_FIELD(type, vdev.queue[n].device_addr, 1, 0), \
-		STATE_FIELD(type, vdev.queue[n].last_avail, 1, 0),  \
-		STATE_FIELD(type, vdev.queue[n].used_idx, 1, 0),    \
-		STATE_FIELD(type, vdev.queue[n].signalled_used, 1, 0)
+#define VIRTIO_QUEUE_STATE(type, n, max)                               \
+	STATE_FIELD(type, vdev.queue[n].size, 1, max),                 \
+		STATE_FIELD(type, vdev.queue[n].ready, 1, 0),          \
+		STATE_FIELD(type, vdev.queue[n].vector, 1, 0xffff),    \
+		STATE_FIELD(type, vdev.queue[n].desc_addr, 1, 0),      \
+		STATE_FIELD(type, vdev.queue[n].driver_addr, 1, 0),    \
+		STATE_FIELD(type, vdev.queue[n].device_addr, 1, 0),    \
+		STATE_FIELD(type, vdev.queue[n].last_avail, 1, 0),     \
+		STATE_FIELD(type, vdev.queue[n].used_idx, 1, 0),       \
+		STATE_FIELD(type, vdev.queue[n].signalled_used, 1, 0), \
+		STATE_FIELD(type, vdev.queue[n].avail_wrap, 1, 1),     \
+		STATE_FIELD(type, vdev.queue[n].used_wrap, 1, 1)
 
 /*
  * Prepare the zeroed @vdev: device type @type, offering @features (VERSION_1,
- * EVENT_IDX and INDIRECT_DESC are added here) and @nr_queues queues of at
- * most @queue_size entries (power of two, up to VIRTQ_MAX_SIZE).
- * device.name is set by the caller.
+ * EVENT_IDX and INDIRECT_DESC are added here; RING_PACKED is the device's to
+ * offer) and @nr_queues queues of at most @queue_size entries (power of two,
+ * up to VIRTQ_MAX_SIZE). device.name is set by the caller.
  */
 void virtio_device_init(struct virtio_device *vdev, struct machine *machine,
 			const struct device_type *type,
@@ -349,11 +384,18 @@ struct virtio_transport {
 };
 
 extern const struct virtio_transport virtio_pci_transport;
+extern const struct virtio_transport virtio_mmio_transport;
+
+/* Places that a board has for the latter (RESOURCE_VIRTIO_PLACE), each of: */
+#define VIRTIO_MMIO_SLOTS 32U
+#define VIRTIO_MMIO_BYTES 0x1000U
 
 /* ---- device types ------------------------------------------------------- */
 
+extern const struct device_type virtio_balloon_type;
 extern const struct device_type virtio_blk_type;
 extern const struct device_type virtio_console_type;
+extern const struct device_type virtio_9p_type;
 extern const struct device_type virtio_rng_type;
 
 /*
@@ -369,6 +411,7 @@ struct virtio_blk_options {
 	bool discard;
 	bool locking;
 	bool backing_ok;
+	bool packed; /* offer packed rings */
 	int format; /* enum image_format */
 	int cache; /* enum image_cache, -1: not said */
 	int engine; /* enum engine_kind */
@@ -407,10 +450,79 @@ struct virtio_console_options {
  */
 int virtio_port_check(const struct virtio_console_options *ports);
 
+/* One network device: struct net_options of net.h. */
+extern const struct device_type virtio_net_type;
+extern const struct option_desc virtio_net_keys[];
+
 /*
  * The disk's file or block device may have been resized: look, and tell the
  * guest if so. Any thread but an I/O thread. Returns 0 or -errno.
  */
 int virtio_blk_resize(struct device *device);
+
+/* The balloon, as the user asked for it. */
+struct virtio_balloon_options {
+	uint64_t target; /* bytes */
+	bool deflate_on_oom;
+	bool reporting;
+	bool hinting;
+	uint64_t stats_seconds; /* 0: no statistics */
+};
+
+extern const struct virtio_balloon_options virtio_balloon_defaults;
+extern const struct option_desc virtio_balloon_keys[];
+
+/*
+ * Ask the guest to have @bytes (whole pages of them) in the balloon, which it
+ * does in its own time, if at all. Any thread but the balloon's. Returns 0 or
+ * -EINVAL (more than RAM).
+ */
+int virtio_balloon_set_target(struct device *device, uint64_t bytes);
+
+/*
+ * Ask the guest once for hints of all its free pages, which then go back to
+ * the host. Any thread but the balloon's. Returns 0, -ENOTSUP (its driver does
+ * not do that, or hinting is off) or -EBUSY (it has not answered the last one).
+ */
+int virtio_balloon_hint(struct device *device);
+
+/* In bytes: what is asked for, and what the driver says there is. */
+struct virtio_balloon_info {
+	uint64_t target;
+	uint64_t actual;
+};
+
+/* Any thread but the balloon's. */
+void virtio_balloon_info(struct device *device,
+			 struct virtio_balloon_info *info);
+extern const struct device_type virtio_vsock_type;
+
+/* What that creates where the host's kernel serves the queues. */
+extern const struct device_type vhost_vsock_type;
+
+/* A socket device (5.10), as the user asked for it. */
+struct virtio_vsock_options {
+	uint64_t cid;
+	const char *path; /* the host's socket; NULL: AF_VSOCK, by vhost */
+	int vhost; /* enum virtio_vsock_vhost */
+};
+
+enum virtio_vsock_vhost {
+	VIRTIO_VSOCK_VHOST_AUTO, /* where there is no path */
+	VIRTIO_VSOCK_VHOST_ON,
+	VIRTIO_VSOCK_VHOST_OFF,
+};
+
+extern const struct virtio_vsock_options virtio_vsock_defaults;
+extern const struct option_desc virtio_vsock_keys[];
+/* One shared folder, as the user asked for it. */
+struct virtio_9p_options {
+	const char *path;
+	const char *tag;
+	bool read_only;
+	int security; /* 0: none, 1: mapped */
+};
+
+extern const struct option_desc virtio_9p_keys[];
 
 #endif

@@ -14,6 +14,7 @@
 #include <lkvm/config.h>
 #include <lkvm/loop.h>
 #include <lkvm/machine.h>
+#include <lkvm/prompt.h>
 #include <lkvm/vcpu.h>
 
 struct terminal;
@@ -36,6 +37,7 @@ enum vm_end {
 	VM_END_NONE,
 	VM_END_POWEROFF,
 	VM_END_RESET,
+	VM_END_USER_RESET, /* boots again, whatever --on-reset says */
 	VM_END_PANIC,
 	VM_END_DEBUG_EXIT, /* detail: the byte */
 	VM_END_QUIT, /* Ctrl-a x */
@@ -63,6 +65,7 @@ struct vm {
 	struct boot_config boot;
 	int kvm_fd, vm_fd;
 	struct terminal *terminal;
+	struct prompt prompt;
 	struct loop_source signals; /* SIGTERM, SIGINT, SIGHUP, SIGPWR */
 
 	/* Guarded by lock; changed tells of every change. */
@@ -99,8 +102,8 @@ int vm_run(struct vm *vm);
 void vm_destroy(struct vm *vm);
 
 /*
- * Bring all vCPUs to the barrier and all I/O to rest, and back. Main thread;
- * not nested. After vm_pause() no thread but the caller touches guest memory.
+ * Bring all vCPUs to the barrier and all I/O to rest, and back. Main thread.
+ * A VM that is paused already, or runs, is left as it is. After vm_pause() no thread but the caller touches guest memory.
  */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);

@@ -25,6 +25,11 @@ struct virtio_worker_ops {
 	 * has just been started. The worker runs and the queue is running.
 	 */
 	void (*kicked)(struct virtio_worker *worker, struct virtq *vq);
+	/*
+	 * virtio_worker_serve() has taken a batch of chains: what costs per
+	 * batch, before the driver's interrupt. Optional.
+	 */
+	void (*taken)(struct virtio_worker *worker);
 	/* The worker may touch its queues from now on. Optional. */
 	void (*start)(struct virtio_worker *worker);
 	/*
@@ -81,7 +86,7 @@ void virtio_worker_deactivate(struct virtio_worker *worker);
 void virtio_worker_quiesce(struct virtio_worker *worker);
 void virtio_worker_resume(struct virtio_worker *worker);
 
-/* Answer to ops->stop(): nothing is in flight. The worker's thread. */
+/* Answer to ops->stop(): nothing is in flight, nor will be. Any thread. */
 void virtio_worker_idle(struct virtio_worker *worker);
 
 /*

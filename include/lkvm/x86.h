@@ -19,11 +19,13 @@
  *   0x00000000  RAM ... up to 3 GiB, with these places below 1 MiB:
  *     0x00001000  GDT, 0x00002000 page tables of the 64-bit entry
  *     0x00010000  boot_params / PVH start info, 0x00020000 command line
+ *     0x00030000  setup_data: the device tree
  *     0x0009fc00  end of low RAM (EBDA)
  *     0x000e0000  ACPI tables (RSDP first), 0x000f0000 MP table
  *     0x00100000  kernel at its preferred address, initrd high
  *   0xc0000000  hole: ECAM
  *   0xd0000000  PCI BARs
+ *   0xf0000000  virtio-mmio devices, a page each
  *   0xfec00000  IOAPIC, 0xfee00000 local APICs
  *   0xfeffc000  KVM's identity map and TSS pages (Intel)
  *   0x100000000 the rest of RAM
@@ -35,6 +37,8 @@
 #define X86_PVH_INFO 0x12000
 #define X86_CMDLINE 0x20000
 #define X86_CMDLINE_MAX 0x10000
+#define X86_SETUP_DATA 0x30000
+#define X86_FDT_MAX 0x20000
 #define X86_LOW_RAM_END 0x9fc00
 #define X86_ACPI_BASE 0xe0000
 #define X86_ACPI_END 0xf0000
@@ -46,6 +50,7 @@
 #define X86_ECAM_BYTES 0x100000ULL /* bus 0 */
 #define X86_PCI_MMIO_BASE 0xd0000000ULL
 #define X86_PCI_MMIO_BYTES 0x20000000ULL
+#define X86_VIRTIO_MMIO_BASE 0xf0000000ULL
 #define X86_IOAPIC_BASE 0xfec00000ULL
 #define X86_LAPIC_BASE 0xfee00000ULL
 #define X86_IDENTITY_MAP 0xfeffc000ULL
@@ -88,6 +93,7 @@ struct board {
 	int vm_fd; /* not owned */
 	unsigned int cpus;
 	struct x86_entry entry; /* written by arch_boot_load() */
+	uint64_t setup_data; /* by the same: where its list begins; 0: none */
 	struct kvm_cpuid2 *cpuid; /* template for all vCPUs; owned */
 	struct device_request *requests; /* owned */
 	unsigned int nr_requests;
@@ -128,7 +134,10 @@ int x86_load_kernel(struct machine *machine, const struct boot_config *boot,
 int x86_kernel_too_large(const struct machine *machine,
 			 const struct boot_config *boot, uint64_t end);
 
-/* The command line to X86_CMDLINE, @limit bytes without its NUL at most. */
+/*
+ * The command line to X86_CMDLINE, @limit bytes without its NUL at most, with
+ * the devices that only it can tell of in front.
+ */
 int x86_load_cmdline(struct machine *machine, const struct boot_config *boot,
 		     uint64_t limit);
 

@@ -7,7 +7,7 @@ on_hvc0='modprobe -a virtio_pci virtio_console
 	until [ -c /dev/hvc0 ]; do sleep 0.1; done
 	exec </dev/hvc0 >/dev/hvc0 2>&1
 '
-ports='modprobe -a virtio_pci virtio_console
+with_ports='modprobe -a virtio_pci virtio_console
 	port() {
 		local dev
 		while :; do
@@ -61,16 +61,16 @@ test_hvc0_data() {
 promise "--console virtio: piped input reaches a shell on hvc0" test_hvc0_shell
 promise "4 MiB of binary data leave by hvc0, and 1 MiB come in" test_hvc0_data
 
-# $size bytes of binary data each way through the port p1; 64 MiB of them with
+# $port_size bytes of binary data each way through the port p1; 64 MiB of them with
 # LKVM_LONG=1. With head -c, for a port has no end of file.
-mib=$([ "${LKVM_LONG:-}" = 1 ] && echo 64 || echo 16)
-size=$((mib << 20))
+port_mib=$([ "${LKVM_LONG:-}" = 1 ] && echo 64 || echo 16)
+port_size=$((port_mib << 20))
 port_data='port p1
 	exec 5<>$port
 	echo ready
-	head -c '$size' <&5 | sha256sum >/sum
+	head -c '$port_size' <&5 | sha256sum >/sum
 	echo in=$(cut -d " " -f 1 /sum)
-	dd if=/dev/urandom of=/data bs=1M count='$mib' 2>/dev/null
+	dd if=/dev/urandom of=/data bs=1M count='$port_mib' 2>/dev/null
 	echo out=$(sha /data)
 	cat /data >&5
 '
@@ -78,17 +78,17 @@ port_data='port p1
 # both_ways: both hashes, of what was sent and what came back.
 both_ways() {
 	same in "$(value in)" "$(sha data)"
-	same "bytes out" "$(stat -c %s back)" $size
+	same "bytes out" "$(stat -c %s back)" $port_size
 	same out "$(value out)" "$(sha back)"
 }
 
 # The last line answers the first one, so both directions are open throughout.
 test_port_unix() {
-	random $size >data
+	random $port_size >data
 	need socat
 	mkfifo last
 	exec 8<>last
-	start cloud "$ports$port_data
+	start cloud "$with_ports$port_data
 		read -r line <&5
 		echo said \$line" --port name=p1,to=unix:sock --stats -m 512
 	until [ -S sock ]; do sleep 0.1; done
@@ -98,7 +98,7 @@ test_port_unix() {
 		read -r line <&8
 		echo "$line"
 	} | socat - unix-connect:sock | {
-		head -c $size >back
+		head -c $port_size >back
 		echo thanks >&8
 		cat >rest
 	}
@@ -106,28 +106,28 @@ test_port_unix() {
 	ended 0
 	says '^said thanks'
 	both_ways
-	grep -Eq "^p1 +bytes-out +$size\$" errors || fail "bytes were not counted"
+	grep -Eq "^p1 +bytes-out +$port_size\$" errors || fail "bytes were not counted"
 	[ ! -e sock ] || fail "the socket is left"
 }
 
 # The guest powers off at once: what it wrote is in the file all the same.
 test_port_file() {
-	random $size >data
-	boot cloud "$ports$port_data" --port name=p1,to=file:back,from=data \
+	random $port_size >data
+	boot cloud "$with_ports$port_data" --port name=p1,to=file:back,from=data \
 		-m 512
 	ended 0
 	both_ways
 }
 
 test_port_pty() {
-	random $size >data
+	random $port_size >data
 	need socat
-	start cloud "$ports$port_data
+	start cloud "$with_ports$port_data
 		sleep 1000" --port name=p1,to=pty:link -m 512
 	until [ -L link ]; do sleep 0.1; done
 	grep -q "^lkvm: port p1 is $(readlink link)\$" errors ||
 		fail "it was not said which pty it is"
-	head -c $size link >back &
+	head -c $port_size link >back &
 	socat -u open:data open:link
 	wait $!
 	kill -TERM "$pid"
@@ -137,11 +137,11 @@ test_port_pty() {
 }
 
 test_port_pipe() {
-	random $size >data
+	random $port_size >data
 	mkfifo p.in p.out
-	start cloud "$ports$port_data
+	start cloud "$with_ports$port_data
 		read -r line <&5" --port name=p1,to=pipe:p -m 512
-	head -c $size <p.out >back &
+	head -c $port_size <p.out >back &
 	cat data >p.in
 	wait $!
 	echo thanks >p.in
@@ -150,15 +150,15 @@ test_port_pipe() {
 	both_ways
 }
 
-promise "$mib MiB each way through a port on a Unix socket" test_port_unix
-promise "$mib MiB each way through a port on files" test_port_file
-promise "$mib MiB each way through a port on a pseudo-terminal" test_port_pty
-promise "$mib MiB each way through a port on named pipes" test_port_pipe
+promise "$port_mib MiB each way through a port on a Unix socket" test_port_unix
+promise "$port_mib MiB each way through a port on files" test_port_file
+promise "$port_mib MiB each way through a port on a pseudo-terminal" test_port_pty
+promise "$port_mib MiB each way through a port on named pipes" test_port_pipe
 
 # One client goes and the next one comes; the guest sees the end of each.
 test_clients() {
 	need socat
-	start cloud "$ports"'port p1
+	start cloud "$with_ports"'port p1
 		for i in 1 2 3; do
 			until cat <$port >/got && [ -s /got ]; do
 				sleep 0.1
@@ -181,8 +181,8 @@ test_clients() {
 
 test_reload() {
 	mkfifo p.in p.out
-	start cloud "$ports"'for i in 1 2 3; do
-			port p1
+	start cloud "$with_ports"'for i in 1 2 3; do
+			modprobe virtio_console
 			port b
 			port p1
 			read -r line <$port
@@ -206,7 +206,7 @@ test_reload() {
 # guest had taken in is gone with it.
 test_port_reset() {
 	mkfifo p.in p.out
-	start cloud "$ports"'port p1
+	start cloud "$with_ports"'port p1
 		exec 5<>$port
 		read -r line <&5
 		echo boot: $line
@@ -225,7 +225,7 @@ test_port_reset() {
 
 test_port_stdio() {
 	printf 'a line\n' >typed
-	boot cloud "$ports"'port p1
+	boot cloud "$with_ports"'port p1
 		exec 5<>$port
 		read -r line <&5
 		echo got $line >&5' --port name=p1,to=stdio <typed

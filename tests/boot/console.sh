@@ -123,6 +123,34 @@ test_ctrl_a_x() {
 	ended 0
 }
 
+# The guest hears no key meanwhile, and nothing at all while it is paused.
+test_prompt() {
+	prepare cloud 'stty -echo </dev/console
+		echo booted
+		while read -r line </dev/console; do echo "got $line"; done'
+	on_terminal
+	await '^booted'
+	printf '\1chelp\r' >&9
+	await '^powerdown +press'
+	printf 'pauze\bse\b\b\b\025pause\rnonsense\r' >&9
+	await "there is no command 'nonsense'"
+	printf '\1clate\r' >&9
+	# lkvm has read that when it answers this
+	printf '\1cstats\r' >&9
+	await '^vcpu0 +pio '
+	says_not '^got'
+	printf 'resume\r\1c' >&9
+	await '^got late'
+	printf '\1creset\r\1c' >&9
+	until [ "$(text | grep -c '^booted')" = 2 ]; do sleep 0.1; done
+	printf 'hello\r' >&9
+	await '^got hello'
+	printf '\1cpause\rquit\r' >&9
+	off_terminal
+	ended 0
+	says_not 'got .*(help|pause|stats|resume|reset)'
+}
+
 test_terminal_end() {
 	prepare cloud 'echo spinning; while :; do :; done'
 	on_terminal
@@ -150,6 +178,7 @@ promise "a slow reader of stdout loses nothing" test_slow_reader
 promise "a closed stdout does not end the guest" test_closed_stdout
 promise "a closed stdin does not end the guest" test_closed_stdin
 promise "on a terminal, keys reach the guest and Ctrl-a x quits" test_ctrl_a_x
+promise "Ctrl-a c opens a prompt that commands the machine" test_prompt
 promise "the terminal is restored after power-off" test_terminal_poweroff
 promise "the terminal is restored after SIGTERM" test_terminal_end TERM 143
 promise "the terminal is restored after a crash" test_terminal_end SEGV 139

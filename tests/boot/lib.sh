@@ -50,7 +50,7 @@ need_image() {
 }
 
 # What each script in a guest can use.
-guest_library='disks() { modprobe -a virtio_pci virtio_blk; }
+guest_library='disks() { modprobe -a virtio_pci virtio_mmio virtio_blk; }
 sha() { sha256sum "$@" | cut -d " " -f 1; }
 '
 

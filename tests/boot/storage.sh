@@ -161,6 +161,30 @@ test_queues() {
 	done
 }
 
+# A limit is kept, on the guest's clock: 100 requests at 50 a second, 2 MiB at
+# 1 MiB a second; a tenth of a second's worth is free, and the last is not
+# waited for.
+test_limits() {
+	local name ms
+	truncate -s 4M iops
+	qemu-img create -q -f qcow2 bw 4M
+	boot cloud 'disks
+		ms() { awk "{ print int(\$1 * 1000) }" /proc/uptime; }
+		run() {
+			from=$(ms)
+			dd of=/dev/null iflag=direct "$@" 2>/dev/null || return
+			echo $(($(ms) - from))
+		}
+		echo iops=$(run if=/dev/vda bs=4k count=100)
+		echo bw=$(run if=/dev/vdb bs=64k count=32)' \
+		-d iops,iops=50 -d bw,bw=1M
+	ended 0
+	for name in iops bw; do
+		ms=$(value $name)
+		[ "$ms" -ge 1800 ] || fail "$name: all done after $ms ms"
+	done
+}
+
 # blocks FILE: KiB that it takes on the host.
 blocks() {
 	du -k "$1" | cut -f 1
@@ -354,6 +378,7 @@ test_death() {
 promise "fio verifies on every format, cache mode and engine" test_fio
 promise "qcow2 of all sorts holds what the guest wrote" test_qcow2
 promise "four queues have four threads and verify" test_queues
+promise "a disk is no faster than its limits" test_limits
 promise "a discard gives the host its blocks back" test_discard
 promise "a snapshot leaves the files as they were" test_snapshot
 promise "an image in use is refused, by whom is said" test_locking

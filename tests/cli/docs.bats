@@ -20,12 +20,12 @@ list_of_manual() {
 options_of_manual() {
 	list_of_manual |
 		grep -A1 '^\.TP' | grep '^\.B' | sed 's/\\f[A-Z].*//; s/\\//g' |
-		sed -E 's/^\.BR? (-[a-z])?[", ]*--([a-z-]+).*/\1 \2/' | sort
+		sed -E 's/^\.BR? (-[a-z])?[", ]*--([a-z0-9-]+).*/\1 \2/' | sort
 }
 
 options_of_help() {
 	"$LKVM" help run | sed -nE \
-		's/^  (-[a-z])?[, ] +--([a-z-]+).*/\1 \2/p' | sort
+		's/^  (-[a-z])?[, ] +--([a-z0-9-]+).*/\1 \2/p' | sort
 }
 
 @test "the manual and help have the same options of run" {
@@ -44,13 +44,35 @@ options_of_help() {
 			sed -E 's/ +([],[])/\1/g; s/([],[]) +/\1/g' | sort)
 }
 
-@test "the manual and help have the same keys of --disk" {
-	diff <("$LKVM" help run | sed '1,/^Keys of --disk/d' |
-			sed -nE 's/^  ([a-z-]+).*/\1/p' |
-			grep -vx direct | sort) \
-		<(sed -n '/^\.RS/,/^\.RE/p' "$top/docs/lkvm.1" |
-			sed -n '/^\.TP/{n;p}' |
-			sed -E 's/^\.B[RI]? ([a-z\-]+).*/\1/; s/\\//g' | sort)
+# Lines "OPTION KEY": those that the help lists after "Keys of --OPTION:", and
+# those of the manual's indented parts.
+keys_of_help() {
+	"$LKVM" help run |
+		awk '/^Keys of --/ { of = substr($3, 3); sub(/:/, "", of) }
+			of && /^  [a-z]/ {
+				key = $1
+				sub(/[=[].*/, "", key)
+				print of, key
+			}' | grep -vx "disk direct" | sort
+}
+
+keys_of_manual() {
+	sed -E 's/\\//g' "$top/docs/lkvm.1" |
+		awk '/^\.RS/ { within = 1 } /^\.RE/ { within = 0 }
+			title && match($0, /--[a-z0-9-]+/) && !within {
+				of = substr($0, RSTART + 2, RLENGTH - 2)
+			}
+			title && within {
+				key = $2
+				sub(/[=[].*/, "", key)
+				print of, key
+			}
+			{ title = /^\.TP/ }' | sort
+}
+
+@test "the manual and help have the same keys of each option" {
+	[ "$(keys_of_help | wc -l)" -ge 20 ]
+	diff <(keys_of_help) <(keys_of_manual)
 }
 
 @test "the manual names each command, and no other" {

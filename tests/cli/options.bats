@@ -45,7 +45,7 @@ load helpers
 }
 
 @test "the prefix of a name must be unique" {
-	refuses "'--n' could be --name or --nodefaults" run --n x
+	refuses "'--n' could be --network or --name" run --n x
 	refuses "'--' could be *" run --=x
 	refuses "Fatal: Unable to open kernel x: No such file or directory" \
 		run --ker x
@@ -150,6 +150,91 @@ load helpers
 		run -k kernel -d disk,direct=
 	refuses "--disk: file: bad value '': it is empty" run -k kernel -d ''
 	refuses "--disk: file: bad value '': it is empty" run -k kernel -d ,ro
+}
+
+@test "--balloon's keys are checked" {
+	keys="target, deflate-on-oom, reporting, hinting, stats"
+	refuses "--balloon: unknown key 'size' (it has: $keys)" \
+		run -k kernel --balloon=size=1
+	refuses "--balloon: unknown key '' (it has: $keys)" \
+		run -k kernel --balloon=
+	refuses "--balloon: target: bad value 'half': use a number and one of B K M G T P" \
+		run -k kernel --balloon=target=half
+	refuses "--balloon: target needs a value: SIZE" \
+		run -k kernel --balloon=target
+	refuses "--balloon: stats: bad value '86401': use 0 to 86400" \
+		run -k kernel --balloon=stats=86401
+	for key in deflate-on-oom reporting hinting; do
+		refuses "--balloon: $key: bad value '2': use on or off" \
+			run -k kernel "--balloon=$key=2"
+	done
+	# A value comes behind an equals sign only; this is a kernel's name.
+	refuses "Fatal: Unable to open kernel target=1: No such file or directory" \
+		run --balloon target=1
+	need_kvm
+	make_kernel kernel
+	refuses "--balloon: target: 17M is more than the guest's RAM (16M)" \
+		run -k kernel -m 16 --balloon=target=17
+	refuses "--balloon: one is enough" \
+		run -k kernel -m 16 --balloon --balloon
+	lkvm run -k kernel -m 16 --balloon=target=16M,stats=0,hinting
+	[ "$status" = 0 ]
+}
+
+@test "what RAM is made of is checked" {
+	refuses "--hugetlbfs: bad value '': it is empty" run --hugetlbfs=
+	refuses "--hugetlbfs needs a value: DIR" run --hugetlbfs
+	for flag in mem-file thp ksm; do
+		refuses "--$flag: bad value 'yes': use on or off" \
+			run "--$flag=yes"
+	done
+	for node in -1 x ''; do
+		refuses "--numa-node: bad value '$node': use a whole number" \
+			run "--numa-node=$node"
+	done
+	refuses "--numa-node: bad value '1024': use 0 to 1023" \
+		run --numa-node=1024
+	need_kvm
+	make_kernel kernel
+	refuses "--hugetlbfs missing: No such file or directory" \
+		run -k kernel -m 16 --hugetlbfs missing
+	refuses "--hugetlbfs .: no hugetlbfs is mounted there (mount -t hugetlbfs none .)" \
+		run -k kernel -m 16 --hugetlbfs .
+	refuses "--hugetlbfs kernel: no hugetlbfs is mounted there *" \
+		run -k kernel -m 16 --hugetlbfs kernel
+	refuses "--mem-file does not go with --hugetlbfs, which is a file by itself" \
+		run -k kernel -m 16 --hugetlbfs . --mem-file
+	refuses "--ksm does not go with --hugetlbfs: the host merges private pages only" \
+		run -k kernel -m 16 --hugetlbfs . --ksm
+	refuses "--ksm does not go with --mem-file: the host merges private pages only" \
+		run -k kernel -m 16 --mem-file --ksm
+	refuses "--numa-node 1023: *" run -k kernel -m 16 --numa-node 1023
+	for option in mem-file mem-file=off thp thp=off ksm=off; do
+		lkvm run -k kernel -m 16 "--$option"
+		[ "$status" = 0 ]
+	done
+}
+
+@test "--pin names vCPUs and CPUs that are there" {
+	for item in 0 0= =0 0=x 0=-1 0=0=0 0-1=0 a=0; do
+		refuses "--pin: bad item '$item': use VCPU=CPU, two numbers" \
+			run -k kernel -c 1 --pin "$item"
+	done
+	refuses "--pin: bad value '': it is empty" run -k kernel --pin=
+	cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' \
+		/proc/self/status)
+	refuses "--pin: bad item '': use VCPU=CPU, two numbers" \
+		run -k kernel -c 1 --pin "0=$cpu,"
+	refuses "--pin: bad item '1=$cpu': the guest has no such vCPU (see --cpus)" \
+		run -k kernel -c 1 --pin "0=$cpu,1=$cpu"
+	refuses "--pin: bad item '0=$cpu': this vCPU has a CPU already" \
+		run -k kernel -c 1 --pin "0=$cpu,0=$cpu"
+	refuses "--pin: bad item '0=5000': the host has no such CPU for us *" \
+		run -k kernel -c 1 --pin 0=5000
+	need_kvm
+	make_kernel kernel
+	lkvm run -k kernel -m 16 -c 1 --pin "0=$cpu"
+	[ "$status" = 0 ]
 }
 
 @test "a comma that belongs to a disk's name is doubled" {

@@ -17,6 +17,8 @@
 #include <lkvm/loop.h>
 #include <lkvm/util.h>
 
+#include "../unit/engine-wait.h"
+
 #define BUFFER_BYTES (64 * KIB)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -9,6 +9,7 @@
 
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
@@ -30,11 +31,13 @@
 #define BUFFERS 0x310000
 
 struct fuzz {
+	bool mmio; /* the disk is one of virtio-mmio */
+	bool packed; /* and has a packed ring */
 	uint64_t random;
 	unsigned int left; /* operations, or set-ups of the disk */
-	struct agent_op script[160]; /* of one set-up */
+	struct agent_op script[200]; /* of one set-up */
 	unsigned int nr_script, script_at;
-	unsigned int requests_done; /* reads of the used index that said so */
+	unsigned int requests_done; /* reads of the ring that said so */
 };
 
 /* xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift
@@ -108,8 +111,9 @@ static void draw_memory_op(struct fuzz *fuzz, struct agent_op *op)
 	case 3: /* anywhere in the window */
 		op->addr = X86_PCI_MMIO_BASE + offset % X86_PCI_MMIO_BYTES;
 		break;
-	default: /* where the disk's BARs are at first */
-		op->addr = X86_PCI_MMIO_BASE + offset % 0x8000;
+	default: /* where the disk is, or its BARs are at first */
+		op->addr = fuzz->mmio ? X86_VIRTIO_MMIO_BASE + offset % 0x200 :
+					X86_PCI_MMIO_BASE + offset % 0x8000;
 		break;
 	}
 	op->kind = AGENT_WRITE8 + (uint32_t)(draw(fuzz) % 8);
@@ -153,8 +157,17 @@ static void add_common(struct fuzz *fuzz, uint32_t kind, uint32_t reg,
 	add_op(fuzz, kind, X86_PCI_MMIO_BASE + reg, value);
 }
 
+static void add_register(struct fuzz *fuzz, uint32_t reg, uint64_t value)
+{
+	add_op(fuzz, AGENT_WRITE32, X86_VIRTIO_MMIO_BASE + reg, value);
+}
+
+#define NEGOTIATING (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER)
+#define NEGOTIATED (NEGOTIATING | VIRTIO_CONFIG_S_FEATURES_OK)
+#define RUNNING (NEGOTIATED | VIRTIO_CONFIG_S_DRIVER_OK)
+
 /* As a driver does it, virtio 1.2, 3.1.1: all of this is right. */
-static void script_start(struct fuzz *fuzz)
+static void script_start_pci(struct fuzz *fuzz, uint64_t low, uint64_t high)
 {
 	static const struct {
 		uint32_t reg, value;
@@ -163,20 +176,17 @@ static void script_start(struct fuzz *fuzz)
 		{ VIRTIO_PCI_COMMON_Q_AVAILLO, AVAIL_RING },
 		{ VIRTIO_PCI_COMMON_Q_USEDLO, USED_RING },
 	};
-	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
 
 	add_op(fuzz, AGENT_WRITE32, X86_ECAM_BASE + (1 << 15) + 4, 6);
 	add_op(fuzz, AGENT_WRITE64, X86_ECAM_BASE + (1 << 15) + 0x10,
 	       X86_PCI_MMIO_BASE);
 	add_common(fuzz, AGENT_WRITE8, VIRTIO_PCI_COMMON_STATUS, 0);
-	add_common(fuzz, AGENT_WRITE8, VIRTIO_PCI_COMMON_STATUS, status);
+	add_common(fuzz, AGENT_WRITE8, VIRTIO_PCI_COMMON_STATUS, NEGOTIATING);
 	add_common(fuzz, AGENT_WRITE32, VIRTIO_PCI_COMMON_GFSELECT, 1);
-	add_common(fuzz, AGENT_WRITE32, VIRTIO_PCI_COMMON_GF, 1);
+	add_common(fuzz, AGENT_WRITE32, VIRTIO_PCI_COMMON_GF, high);
 	add_common(fuzz, AGENT_WRITE32, VIRTIO_PCI_COMMON_GFSELECT, 0);
-	add_common(fuzz, AGENT_WRITE32, VIRTIO_PCI_COMMON_GF,
-		   draw(fuzz) & 1ULL << VIRTIO_RING_F_INDIRECT_DESC);
-	status |= VIRTIO_CONFIG_S_FEATURES_OK;
-	add_common(fuzz, AGENT_WRITE8, VIRTIO_PCI_COMMON_STATUS, status);
+	add_common(fuzz, AGENT_WRITE32, VIRTIO_PCI_COMMON_GF, low);
+	add_common(fuzz, AGENT_WRITE8, VIRTIO_PCI_COMMON_STATUS, NEGOTIATED);
 	add_common(fuzz, AGENT_WRITE16, VIRTIO_PCI_COMMON_Q_SELECT, 0);
 	add_common(fuzz, AGENT_WRITE16, VIRTIO_PCI_COMMON_Q_SIZE, QUEUE_SIZE);
 	for (unsigned int i = 0; i < ARRAY_SIZE(addresses); i++) {
@@ -184,11 +194,44 @@ static void script_start(struct fuzz *fuzz)
 			   addresses[i].value);
 		add_common(fuzz, AGENT_WRITE32, addresses[i].reg + 4, 0);
 	}
+	add_common(fuzz, AGENT_WRITE16, VIRTIO_PCI_COMMON_Q_ENABLE, 1);
+	add_common(fuzz, AGENT_WRITE8, VIRTIO_PCI_COMMON_STATUS, RUNNING);
+}
+
+static void script_start_mmio(struct fuzz *fuzz, uint64_t low, uint64_t high)
+{
+	add_register(fuzz, VIRTIO_MMIO_STATUS, 0);
+	add_register(fuzz, VIRTIO_MMIO_STATUS, NEGOTIATING);
+	add_register(fuzz, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	add_register(fuzz, VIRTIO_MMIO_DRIVER_FEATURES, high);
+	add_register(fuzz, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+	add_register(fuzz, VIRTIO_MMIO_DRIVER_FEATURES, low);
+	add_register(fuzz, VIRTIO_MMIO_STATUS, NEGOTIATED);
+	add_register(fuzz, VIRTIO_MMIO_QUEUE_SEL, 0);
+	add_register(fuzz, VIRTIO_MMIO_QUEUE_NUM, QUEUE_SIZE);
+	add_register(fuzz, VIRTIO_MMIO_QUEUE_DESC_LOW, DESC_TABLE);
+	add_register(fuzz, VIRTIO_MMIO_QUEUE_DESC_HIGH, 0);
+	add_register(fuzz, VIRTIO_MMIO_QUEUE_AVAIL_LOW, AVAIL_RING);
+	add_register(fuzz, VIRTIO_MMIO_QUEUE_AVAIL_HIGH, 0);
+	add_register(fuzz, VIRTIO_MMIO_QUEUE_USED_LOW, USED_RING);
+	add_register(fuzz, VIRTIO_MMIO_QUEUE_USED_HIGH, 0);
+	add_register(fuzz, VIRTIO_MMIO_QUEUE_READY, 1);
+	add_register(fuzz, VIRTIO_MMIO_STATUS, RUNNING);
+}
+
+static void script_start(struct fuzz *fuzz)
+{
+	uint64_t low = draw(fuzz) & 1ULL << VIRTIO_RING_F_INDIRECT_DESC;
+	uint64_t high = 1ULL << (VIRTIO_F_VERSION_1 - 32);
+
+	if (fuzz->packed)
+		high |= 1ULL << (VIRTIO_F_RING_PACKED - 32);
 	add_op(fuzz, AGENT_WRITE64, AVAIL_RING, 0);
 	add_op(fuzz, AGENT_WRITE64, USED_RING, 0);
-	add_common(fuzz, AGENT_WRITE16, VIRTIO_PCI_COMMON_Q_ENABLE, 1);
-	status |= VIRTIO_CONFIG_S_DRIVER_OK;
-	add_common(fuzz, AGENT_WRITE8, VIRTIO_PCI_COMMON_STATUS, status);
+	if (fuzz->mmio)
+		script_start_mmio(fuzz, low, high);
+	else
+		script_start_pci(fuzz, low, high);
 }
 
 /* Mostly what a device may expect, and then anything. */
@@ -214,10 +257,18 @@ static void script_descriptor(struct fuzz *fuzz, unsigned int i)
 	uint64_t len = draw_mostly(fuzz, lengths[i % 3]);
 	uint64_t flag = draw_mostly(fuzz, flags[i % 3]);
 	uint64_t next = draw_mostly(fuzz, i + 1);
+	uint64_t id = draw_mostly(fuzz, i / 3);
+	uint64_t addr = draw_mostly(fuzz, buffer);
 
-	add_op(fuzz, AGENT_WRITE64, desc, draw_mostly(fuzz, buffer));
+	if (fuzz->packed) /* flags lie behind, and say that it is there */
+		next = flag | 1ULL << VRING_PACKED_DESC_F_AVAIL;
+	/* What the device writes must hit neither agent nor rings. */
+	if (addr < BUFFERS)
+		addr += BUFFERS;
+	add_op(fuzz, AGENT_WRITE64, desc, addr);
 	add_op(fuzz, AGENT_WRITE64, desc + 8,
-	       (len & UINT32_MAX) | (flag & UINT16_MAX) << 32 |
+	       (len & UINT32_MAX) |
+		       ((fuzz->packed ? id : flag) & UINT16_MAX) << 32 |
 		       (next & UINT16_MAX) << 48);
 	add_op(fuzz, AGENT_WRITE32, buffer,
 	       draw_mostly(fuzz, types[draw(fuzz) % ARRAY_SIZE(types)]));
@@ -225,33 +276,54 @@ static void script_descriptor(struct fuzz *fuzz, unsigned int i)
 	       draw_mostly(fuzz, draw(fuzz) % 128));
 }
 
-static void script_set_up(struct fuzz *fuzz)
+static void script_notify(struct fuzz *fuzz)
 {
-	fuzz->nr_script = 0;
-	fuzz->script_at = 0;
-	script_start(fuzz);
-	for (unsigned int i = 0; i < QUEUE_SIZE; i++)
-		script_descriptor(fuzz, i);
-	for (unsigned int i = 0; i < 8; i++)
-		add_op(fuzz, AGENT_WRITE16, AVAIL_RING + 4 + i * 2,
-		       draw_mostly(fuzz, i * 3 % QUEUE_SIZE));
-	add_op(fuzz, AGENT_WRITE16, AVAIL_RING + 2,
-	       draw_mostly(fuzz, 1 + draw(fuzz) % 5));
-	add_op(fuzz, AGENT_WRITE16, X86_PCI_MMIO_BASE + 0x3000, 0);
 	/* Moving what is in use must not be possible. */
+	if (fuzz->mmio) {
+		add_register(fuzz, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+		add_register(fuzz, VIRTIO_MMIO_QUEUE_DESC_LOW,
+			     draw_value(fuzz));
+		add_register(fuzz, VIRTIO_MMIO_QUEUE_NUM, draw_value(fuzz));
+		add_register(fuzz, VIRTIO_MMIO_QUEUE_NOTIFY, draw_value(fuzz));
+		return;
+	}
+	add_op(fuzz, AGENT_WRITE16, X86_PCI_MMIO_BASE + 0x3000, 0);
 	add_common(fuzz, AGENT_WRITE32, VIRTIO_PCI_COMMON_Q_DESCLO,
 		   draw_value(fuzz));
 	add_common(fuzz, AGENT_WRITE16, VIRTIO_PCI_COMMON_Q_SIZE,
 		   draw_value(fuzz));
+}
+
+static void script_set_up(struct fuzz *fuzz)
+{
+	fuzz->nr_script = 0;
+	fuzz->script_at = 0;
+	/* A packed ring is clean when the device first looks at it. */
+	for (unsigned int i = 0; fuzz->packed && i < QUEUE_SIZE; i++)
+		add_op(fuzz, AGENT_WRITE64, DESC_TABLE + 16 * i + 8, 0);
+	script_start(fuzz);
+	for (unsigned int i = 0; i < QUEUE_SIZE; i++)
+		script_descriptor(fuzz, i);
+	for (unsigned int i = 0; !fuzz->packed && i < 8; i++)
+		add_op(fuzz, AGENT_WRITE16, AVAIL_RING + 4 + i * 2,
+		       draw_mostly(fuzz, i * 3 % QUEUE_SIZE));
+	if (!fuzz->packed)
+		add_op(fuzz, AGENT_WRITE16, AVAIL_RING + 2,
+		       draw_mostly(fuzz, 1 + draw(fuzz) % 5));
+	script_notify(fuzz);
+	/* The used index, or the flags of what is used first. */
 	for (unsigned int i = 0; i < 5; i++)
-		add_op(fuzz, AGENT_READ16, USED_RING + 2, 0);
+		add_op(fuzz, AGENT_READ16,
+		       fuzz->packed ? DESC_TABLE + 14 : USED_RING + 2, 0);
 }
 
 static bool disk_next(struct guest *g, struct agent_op *op)
 {
 	struct fuzz *fuzz = g->opaque;
 
-	if (op->kind == AGENT_READ16 && op->result)
+	if (op->kind == AGENT_READ16 &&
+	    op->result & (fuzz->packed ? 1U << VRING_PACKED_DESC_F_USED :
+					 UINT16_MAX))
 		fuzz->requests_done++;
 	if (fuzz->script_at == fuzz->nr_script) {
 		if (!fuzz->left--) {
@@ -281,10 +353,13 @@ static void run_fuzz(struct fuzz *fuzz,
 
 	assert_true(fd >= 0);
 	blk.path = disk;
+	blk.packed = fuzz->packed;
 	assert_int_equal(ftruncate(fd, DISK_BYTES), 0);
 	close(fd);
 	guest_init(&g, "agent64");
 	g.config.on_reset = ON_RESET_RESET;
+	if (fuzz->mmio)
+		g.config.virtio_transport = &virtio_mmio_transport;
 	g.config.devices = &device;
 	g.config.nr_devices = 1;
 	g.next_op = next;
@@ -306,8 +381,9 @@ static void run_fuzz(struct fuzz *fuzz,
 static void random_accesses_everywhere_are_survived(void **state)
 {
 	(void)state;
-	for (uint64_t seed = 1; seed <= 3; seed++) {
+	for (uint64_t seed = 1; seed <= 4; seed++) {
 		struct fuzz fuzz = {
+			.mmio = seed % 2,
 			.random = seed * 0x9e3779b97f4a7c15,
 			.left = ROUNDS,
 		};
@@ -316,14 +392,37 @@ static void random_accesses_everywhere_are_survived(void **state)
 	}
 }
 
-static void random_rings_of_a_disk_are_survived(void **state)
+static void survive_rings(bool mmio, bool packed)
 {
-	struct fuzz fuzz = { .random = 0x9e3779b97f4a7c15, .left = SET_UPS };
+	struct fuzz fuzz = {
+		.mmio = mmio,
+		.packed = packed,
+		.random = 0x9e3779b97f4a7c15,
+		.left = SET_UPS,
+	};
 
-	(void)state;
 	run_fuzz(&fuzz, disk_next);
 	/* Otherwise nothing was tried. */
 	assert_true(fuzz.requests_done > SET_UPS / 10);
+}
+
+static void random_rings_of_a_disk_are_survived(void **state)
+{
+	(void)state;
+	survive_rings(false, false);
+}
+
+static void random_packed_rings_of_a_disk_are_survived(void **state)
+{
+	(void)state;
+	survive_rings(false, true);
+}
+
+static void random_rings_of_an_mmio_disk_are_survived(void **state)
+{
+	(void)state;
+	survive_rings(true, false);
+	survive_rings(true, true);
 }
 
 int main(void)
@@ -331,6 +430,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		kvm_test(random_accesses_everywhere_are_survived),
 		kvm_test(random_rings_of_a_disk_are_survived),
+		kvm_test(random_packed_rings_of_a_disk_are_survived),
+		kvm_test(random_rings_of_an_mmio_disk_are_survived),
 	};
 
 	return cmocka_run_group_tests_name("hostile", tests, NULL, NULL);

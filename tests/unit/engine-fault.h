@@ -160,14 +160,13 @@ static inline void fault_start(struct engine *engine, struct engine_io *io)
 	eventfd_write(fault->event_fd, 1);
 }
 
-static inline void fault_reap(struct engine *engine, bool wait)
+static inline void fault_reap(struct engine *engine)
 {
 	struct fault_engine *fault =
 		container_of(engine, struct fault_engine, engine);
 	unsigned int left = fault->faults->reorder ? 1 : fault->count;
 	eventfd_t count;
 
-	(void)wait;
 	eventfd_read(fault->event_fd, &count);
 	while (left-- && fault->count) {
 		struct engine_io **at = &fault->started;

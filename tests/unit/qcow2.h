@@ -23,6 +23,8 @@
 #include <lkvm/qcow2.h>
 #include <lkvm/util.h>
 
+#include "engine-wait.h"
+
 #define UNUSED __attribute__((unused))
 
 /* An open image with one queue. */

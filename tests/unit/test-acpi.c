@@ -31,6 +31,8 @@ static const struct resource board[] = {
 	  RESOURCE_NO_GSI },
 	{ RESOURCE_PCI_MMIO, false, 0, X86_PCI_MMIO_BASE, X86_PCI_MMIO_BYTES,
 	  RESOURCE_NO_GSI },
+	{ RESOURCE_VIRTIO_MMIO, false, 12, 0xf000c000, 0x1000, 20 },
+	{ RESOURCE_VIRTIO_PLACE, false, 13, 0xf000d000, 0x1000, 21 },
 };
 
 static int setup(void **state)
@@ -249,6 +251,32 @@ static void unnameable_resource_is_an_error(void **state)
 	assert_int_equal(x86_acpi_write(&f->machine, 1), -EINVAL);
 	f->machine.resource[9].base = UINT32_MAX;
 	assert_int_equal(x86_acpi_write(&f->machine, 1), -EINVAL);
+}
+
+static void virtio_mmio_devices_are_named_and_places_are_not(void **state)
+{
+	static const uint8_t expected[] =
+		"LNRO0005\0"
+		"\x08_UID\x0a\x0c"
+		"\x08_CRS\x11\x1b\x0b\x17\x00"
+		/* memory, writable: base and length */
+		"\x86\x09\x00\x01\x00\xc0\x00\xf0\x00\x10\x00\x00"
+		/* consumer, level, active low, shared: one GSI */
+		"\x89\x06\x00\x0d\x01\x14\x00\x00\x00"
+		"\x79\x00";
+	struct fixture *f = *state;
+	const uint8_t *dsdt, *found;
+	size_t len;
+
+	assert_int_equal(x86_acpi_write(&f->machine, 1), 0);
+	dsdt = find_dsdt(f);
+	len = load(dsdt + 4, 4);
+	found = memmem(dsdt, len, "LNRO", 4);
+	assert_non_null(found);
+	assert_memory_equal(found, expected, sizeof(expected) - 1);
+	assert_memory_equal(found - 10, "VR12\x08_HID\x0d", 10);
+	len -= (size_t)(found + 4 - dsdt);
+	assert_null(memmem(found + 4, len, "LNRO", 4));
 }
 
 /* ---- AML ---------------------------------------------------------------- */
@@ -559,6 +587,7 @@ int main(void)
 		ON_BOARD(no_ecam_means_no_mcfg),
 		ON_BOARD(ram_too_small_is_an_error),
 		ON_BOARD(unnameable_resource_is_an_error),
+		ON_BOARD(virtio_mmio_devices_are_named_and_places_are_not),
 		cmocka_unit_test(package_lengths_use_the_shortest_form),
 		cmocka_unit_test(integers_use_the_shortest_form),
 		cmocka_unit_test(names_are_encoded_as_the_grammar_says),

@@ -102,9 +102,10 @@ void image_queue_on_batch(struct image_queue *queue, void (*fn)(void *opaque),
 	(void)opaque;
 }
 
-void image_queue_hurry(struct image_queue *queue)
+void image_queue_hurry(struct image_queue *queue, bool hurry)
 {
 	(void)queue;
+	(void)hurry;
 }
 
 void image_kick(struct image_queue *queue)

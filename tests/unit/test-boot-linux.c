@@ -71,6 +71,62 @@ static void bzimage_is_entered_in_64_bit_mode(void **state)
 	assert_string_equal(cmdline, "console=ttyS0");
 }
 
+static void assert_cmdline(struct fixture *f, const char *expected)
+{
+	char cmdline[256];
+
+	assert_true(strlen(expected) < sizeof(cmdline));
+	read_ram(f, X86_CMDLINE, cmdline, strlen(expected) + 1);
+	assert_string_equal(cmdline, expected);
+}
+
+static void devices_go_to_the_command_line_where_no_table_tells(void **state)
+{
+	static const struct resource devices[] = {
+		{ RESOURCE_VIRTIO_MMIO, false, 0, 0xf0000000, 0x1000, 16 },
+		{ RESOURCE_VIRTIO_MMIO, false, 1, 0xf0001000, 0x1000, 17 },
+		{ RESOURCE_VIRTIO_PLACE, false, 2, 0xf0002000, 0x1000, 18 },
+	};
+	struct fixture *f = *state;
+
+	make_bzimage(f);
+	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
+		machine_add_resource(&f->machine, &devices[i]);
+	f->boot.add_devices = true;
+	f->boot.cmdline = "acpi=offline xacpi=off";
+	assert_int_equal(load(f, x86_load_bzimage, f->size), 0);
+	assert_cmdline(f, "acpi=offline xacpi=off");
+	f->boot.cmdline = "quiet acpi=off -- x";
+	assert_int_equal(load(f, x86_load_bzimage, f->size), 0);
+	assert_cmdline(f, "virtio_mmio.device=4K@0xf0000000:16 "
+			  "virtio_mmio.device=4K@0xf0001000:17 "
+			  "quiet acpi=off -- x");
+	/* Not twice, and not against the user's will. */
+	f->boot.fdt = true;
+	assert_int_equal(load(f, x86_load_bzimage, f->size), 0);
+	assert_cmdline(f, "quiet acpi=off -- x");
+	f->boot.fdt = false;
+	f->boot.add_devices = false;
+	assert_int_equal(load(f, x86_load_bzimage, f->size), 0);
+	assert_cmdline(f, "quiet acpi=off -- x");
+}
+
+static void setup_data_takes_the_place_of_acpi(void **state)
+{
+	struct fixture *f = *state;
+
+	make_bzimage(f);
+	f->board.setup_data = X86_SETUP_DATA;
+	assert_int_equal(load(f, x86_load_bzimage, f->size), 0);
+	assert_int_equal(params_in_ram(f).hdr.setup_data, X86_SETUP_DATA);
+	assert_int_equal(params_in_ram(f).acpi_rsdp_addr, 0);
+	/* Older kernels have no such field. */
+	f->boot.fdt = true;
+	header_of(f)->version = htole16(0x0208);
+	assert_int_equal(load(f, x86_load_bzimage, f->size), -ENOEXEC);
+	assert_non_null(strstr(f->message, "--fdt"));
+}
+
 static void bzimage_without_64_bit_entry_is_entered_in_32_bit_mode(void **state)
 {
 	struct fixture *f = *state;
@@ -390,6 +446,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(bzimage_is_entered_in_64_bit_mode),
+		TEST(devices_go_to_the_command_line_where_no_table_tells),
+		TEST(setup_data_takes_the_place_of_acpi),
 		TEST(bzimage_without_64_bit_entry_is_entered_in_32_bit_mode),
 		TEST(xloadflags_count_from_version_2_12),
 		TEST(header_is_copied_up_to_its_end_only),

@@ -26,6 +26,7 @@
 #include <lkvm/util.h>
 
 #include "engine-fault.h"
+#include "engine-wait.h"
 
 #define SIZE (1 * MIB)
 #define DEPTH 4
@@ -43,6 +44,8 @@ static struct {
 	int fallocate_error;
 	unsigned int fallocates;
 	unsigned int most; /* that io_submit() takes at once */
+	int waits_fd; /* where preadv2() knows no RWF_NOWAIT, plus 1 */
+	int read_fd; /* of the last preadv() */
 } kernel;
 
 int io_uring_submit(struct io_uring *ring)
@@ -82,6 +85,27 @@ int io_submit(io_context_t ctx, long nr, struct iocb *ios[])
 	if (err)
 		return err;
 	return real(ctx, kernel.most ? MIN(nr, kernel.most) : nr, ios);
+}
+
+ssize_t preadv2(int fd, const struct iovec *iov, int count, off_t offset,
+		int flags)
+{
+	ssize_t (*real)(int fd, const struct iovec *iov, int count,
+			off_t offset, int flags) = dlsym(RTLD_NEXT, __func__);
+
+	if (fd + 1 != kernel.waits_fd)
+		return real(fd, iov, count, offset, flags);
+	errno = EOPNOTSUPP;
+	return -1;
+}
+
+ssize_t preadv(int fd, const struct iovec *iov, int count, off_t offset)
+{
+	ssize_t (*real)(int fd, const struct iovec *iov, int count,
+			off_t offset) = dlsym(RTLD_NEXT, __func__);
+
+	kernel.read_fd = fd;
+	return real(fd, iov, count, offset);
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t len)
@@ -438,6 +462,50 @@ static void the_loop_hears_of_what_takes_time(void **state)
 	}
 }
 
+/* Who waits for the first need not wait for the last. */
+static void much_data_is_more_than_one_batch(void **state)
+{
+	enum { COUNT = 8 };
+	struct fixture *f = *state;
+	struct op op[COUNT];
+
+	for (unsigned int i = 0; i < COUNT; i++) {
+		prepare(f, &op[i], ENGINE_WRITE, 0, f->want, SIZE / 4);
+		submit(f, &op[i].io);
+	}
+	engine_kick(f->engine);
+	assert_int_equal(f->done, COUNT);
+	assert_in_range(f->batches, 2, COUNT);
+}
+
+/* What holds for a file in memory does not for one on a disk beside it. */
+static void each_file_is_read_its_own_way(void **state)
+{
+	char path[] = "/dev/shm/lkvm-engine-XXXXXX";
+	struct fixture *f = *state;
+	uint8_t data[4096];
+	int disk = f->fd;
+	int memory = mkostemp(path, O_CLOEXEC);
+
+	if (memory < 0)
+		skip();
+	unlink(path);
+	assert_int_equal(write_full(memory, f->want, 4096), 0);
+	kernel.waits_fd = memory + 1;
+	for (unsigned int i = 0; i < 2; i++) {
+		f->fd = memory;
+		memset(data, 0, sizeof(data));
+		assert_int_equal(run(f, ENGINE_READ, 0, data, 4096), 0);
+		assert_memory_equal(data, f->want, 4096);
+	}
+	/* On the spot, when that was known. */
+	assert_int_equal(kernel.read_fd, memory);
+	f->fd = disk;
+	assert_int_equal(run(f, ENGINE_READ, 0, data, 4096), 0);
+	assert_int_equal(kernel.read_fd, memory);
+	close(memory);
+}
+
 static void waiting_for_nothing_returns(void **state)
 {
 	struct fixture *f = *state;
@@ -579,7 +647,7 @@ static enum engine_kind auto_kind(struct fixture *f, bool direct)
 
 	assert_int_equal(
 		engine_create(ENGINE_AUTO, direct, 8, f->loop, &engine), 0);
-	kind = engine_kind(engine);
+	kind = engine->kind;
 	engine_destroy(engine);
 	return kind;
 }
@@ -680,6 +748,9 @@ static const struct {
 	T(any_number_may_be_submitted, ~0UL),
 	T(done_may_submit_more, ~0UL),
 	T(the_loop_hears_of_what_takes_time, ~0UL),
+	T(much_data_is_more_than_one_batch,
+	  ONLY(ENGINE_SYNC) | ONLY(ENGINE_URING_CACHED)),
+	T(each_file_is_read_its_own_way, ONLY(ENGINE_URING_CACHED)),
 	T(waiting_for_nothing_returns, ~0UL),
 	T(zeroes_are_written_and_blocks_given_back, ~0UL),
 	T(zeroes_are_written_and_blocks_kept, ~0UL),

@@ -176,6 +176,24 @@ static void the_dead_hold_nothing(void **state)
 	assert_may_open(f, false);
 }
 
+/* As the kernel may have one, for io_uring. */
+static void closing_releases_what_others_keep_open(void **state)
+{
+	struct fixture *f = *state;
+	const struct image_file_options options = {
+		.path = f->path,
+		.what = "disk image",
+	};
+	struct image_file *file;
+	int other;
+
+	assert_int_equal(image_file_open(&options, &file), 0);
+	other = dup(file->fd);
+	image_file_close(file);
+	assert_may_open(f, false);
+	close(other);
+}
+
 static void one_process_is_no_exception(void **state)
 {
 	struct fixture *f = *state;
@@ -314,6 +332,7 @@ int main(void)
 		LOCK_TEST(one_writer_excludes_all),
 		LOCK_TEST(readers_share_and_exclude_writers),
 		LOCK_TEST(the_dead_hold_nothing),
+		LOCK_TEST(closing_releases_what_others_keep_open),
 		LOCK_TEST(one_process_is_no_exception),
 		LOCK_TEST(locking_can_be_left_out),
 		LOCK_TEST(qemus_locks_are_respected),

@@ -232,6 +232,28 @@ static void used_ring_tells_head_and_length(void **state)
 	assert_int_equal(le32toh(f->used->ring[2].id), 1);
 }
 
+static void filled_chains_are_shown_together(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, 4);
+	for (uint16_t i = 0; i < 3; i++) {
+		set(&f->desc[i], BUFFER, 16, WRITE, 0);
+		offer(f, i);
+		assert_int_equal(pop(f), 1);
+	}
+	virtq_fill(&f->vq, 1, 5);
+	virtq_fill(&f->vq, 0, 6);
+	assert_int_equal(f->used->idx, 0);
+	assert_int_equal(in_flight(f), 1);
+	virtq_show(&f->vq);
+	assert_int_equal(le16toh(f->used->idx), 2);
+	assert_int_equal(le32toh(f->used->ring[0].id), 1);
+	assert_int_equal(le32toh(f->used->ring[1].len), 6);
+	virtq_push(&f->vq, 2, 7);
+	assert_int_equal(le16toh(f->used->idx), 3);
+}
+
 static void chains_can_be_given_back_unseen(void **state)
 {
 	struct fixture *f = *state;
@@ -610,6 +632,7 @@ int main(void)
 		QUEUE_TEST(chain_is_translated_in_order),
 		QUEUE_TEST(empty_buffers_are_left_out),
 		QUEUE_TEST(used_ring_tells_head_and_length),
+		QUEUE_TEST(filled_chains_are_shown_together),
 		QUEUE_TEST(chains_can_be_given_back_unseen),
 		QUEUE_TEST(goes_on_where_another_has_stopped),
 		QUEUE_TEST(indices_wrap_at_65536),

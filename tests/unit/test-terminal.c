@@ -90,6 +90,21 @@ static void on_quit(void *opaque)
 	vm->quit = true;
 }
 
+/* The prompt answers with each key, and in brackets with its coming. */
+static void on_prompt(void *opaque, bool on)
+{
+	struct vm *vm = opaque;
+
+	terminal_print(vm->terminal, on ? "\n<" : ">\n", 2);
+}
+
+static void on_prompt_key(void *opaque, char key)
+{
+	struct vm *vm = opaque;
+
+	terminal_print(vm->terminal, &key, 1);
+}
+
 static void *run_loop(void *opaque)
 {
 	struct vm *vm = opaque;
@@ -100,7 +115,12 @@ static void *run_loop(void *opaque)
 
 static void vm_start(struct vm *vm, size_t room)
 {
-	const struct terminal_callbacks callbacks = { on_quit, vm };
+	const struct terminal_callbacks callbacks = {
+		.quit = on_quit,
+		.prompt = on_prompt,
+		.prompt_key = on_prompt_key,
+		.opaque = vm,
+	};
 
 	memset(vm, 0, sizeof(*vm));
 	pthread_mutex_init(&vm->lock, NULL);
@@ -625,6 +645,30 @@ IN_CHILD(ctrl_a_commands_work_even_when_the_guest_hangs)
 	vm_end(&vm);
 }
 
+IN_CHILD(ctrl_a_c_switches_between_guest_and_prompt)
+{
+	char shown[100] = "";
+	size_t len = 0;
+	struct vm vm;
+	int master, slave;
+
+	make_pty(&master, &slave);
+	become(slave, slave);
+	vm_start(&vm, 100);
+	/* Ctrl-a a is the guest's also from there. */
+	put(master, "to guest\001cto\003me\001a\001c, again");
+	vm_expect(&vm, "to guest\001, again");
+	while (!strchr(shown, '>')) {
+		ssize_t n = read(master, shown + len, sizeof(shown) - 1 - len);
+
+		CHECK(n > 0);
+		len += (size_t)n;
+		shown[len] = '\0';
+	}
+	CHECK(strstr(shown, "\r\n<to\003me>"));
+	vm_end(&vm);
+}
+
 /*
  * Fork a process that holds a terminal on @slave and waits. With @session the
  * terminal is its controlling one.
@@ -751,6 +795,7 @@ int main(void)
 		cmocka_unit_test(one_end_alone_may_be_a_terminal),
 		cmocka_unit_test(
 			ctrl_a_commands_work_even_when_the_guest_hangs),
+		cmocka_unit_test(ctrl_a_c_switches_between_guest_and_prompt),
 		cmocka_unit_test(
 			a_fatal_signal_restores_the_terminal_and_still_kills),
 		cmocka_unit_test(

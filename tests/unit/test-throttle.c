@@ -20,6 +20,8 @@
 #include <lkvm/throttle.h>
 #include <lkvm/util.h>
 
+#include "engine-wait.h"
+
 #define SECOND 1000000000ULL
 
 /* ---- buckets ------------------------------------------------------------- */
@@ -237,9 +239,9 @@ static void queues_share_the_limit(void **state)
 	assert_int_equal(f->done, 1);
 	submit(f, f->other, 1, IMAGE_READ);
 	assert_int_equal(f->done, 1);
-	image_queue_hurry(f->queue);
+	image_queue_hurry(f->queue, true);
 	assert_int_equal(f->done, 1);
-	image_queue_hurry(f->other);
+	image_queue_hurry(f->other, true);
 	while (engine_in_flight(f->other->engine))
 		engine_wait(f->other->engine);
 	assert_int_equal(f->done, 2);
@@ -255,10 +257,30 @@ static void flushes_do_not_wait(void **state)
 	assert_int_equal(f->done, 1);
 	submit(f, f->queue, COUNT, IMAGE_FLUSH);
 	assert_int_equal(f->done, 2);
-	image_queue_hurry(f->queue);
+	image_queue_hurry(f->queue, true);
 	while (engine_in_flight(f->queue->engine))
 		engine_wait(f->queue->engine);
 	assert_int_equal(f->done, 4);
+}
+
+/* A request with many parts submits the next one when one is done. */
+static void what_comes_in_a_hurry_does_not_wait(void **state)
+{
+	struct fixture *f = *state;
+
+	setup_with(f, 1);
+	for (unsigned int i = 0; i < 3; i++)
+		submit(f, f->queue, i, IMAGE_READ);
+	image_queue_hurry(f->queue, true);
+	submit(f, f->queue, 3, IMAGE_READ);
+	assert_int_equal(f->done, 4);
+	image_queue_hurry(f->queue, false);
+	submit(f, f->queue, 4, IMAGE_READ);
+	assert_int_equal(f->done, 4);
+	image_queue_hurry(f->queue, true);
+	while (engine_in_flight(f->queue->engine))
+		engine_wait(f->queue->engine);
+	assert_int_equal(f->done, 5);
 }
 
 #define QUEUE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -273,6 +295,7 @@ int main(void)
 		QUEUE_TEST(what_waits_is_done_in_time),
 		QUEUE_TEST(queues_share_the_limit),
 		QUEUE_TEST(flushes_do_not_wait),
+		QUEUE_TEST(what_comes_in_a_hurry_does_not_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

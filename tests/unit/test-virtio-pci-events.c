@@ -109,7 +109,7 @@ static void notifications_reach_their_queue(void **state)
 static bool has_ioeventfd(uint64_t addr)
 {
 	for (unsigned int i = 0; i < seen.ioeventfds; i++)
-		if (seen.ioeventfd_addr[i] == addr)
+		if (seen.ioeventfd[i].addr == addr && !seen.ioeventfd[i].len)
 			return true;
 	return false;
 }

@@ -77,6 +77,19 @@ static void a_users_end_comes_before_another_boot(void **state)
 	assert_int_equal(f->vm.end, VM_END_SIGNAL);
 }
 
+/* The user's own reset boots again whatever a guest's would do. */
+static void a_users_reset_needs_no_option(void **state)
+{
+	struct fixture *f = *state;
+
+	f->config.on_reset = ON_RESET_EXIT;
+	vm_end(&f->vm, VM_END_USER_RESET, 0);
+	vm_end(&f->vm, VM_END_POWEROFF, 0);
+	assert_int_equal(f->vm.end, VM_END_USER_RESET);
+	vm_end(&f->vm, VM_END_SIGNAL, SIGTERM);
+	assert_int_equal(f->vm.end, VM_END_SIGNAL);
+}
+
 #define END_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -85,6 +98,7 @@ int main(void)
 		END_TEST(the_first_request_wins),
 		END_TEST(a_reset_that_ends_the_run_is_an_end),
 		END_TEST(a_users_end_comes_before_another_boot),
+		END_TEST(a_users_reset_needs_no_option),
 	};
 
 	return cmocka_run_group_tests_name("vm-end", tests, NULL, NULL);

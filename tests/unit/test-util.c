@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* core/util.c: vectors are walked to the byte, whatever their shape. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include <lkvm/util.h>
+
+static void walk_is_the_flat_buffer(void **state)
+{
+	char data[16] = "0123456789abcdef";
+	const struct iovec iov[] = {
+		{ data, 0 },	 { data, 3 },	   { data + 3, 0 },
+		{ data + 3, 1 }, { data + 4, 12 }, { data + 16, 0 },
+	};
+
+	(void)state;
+	/* One past each end, too. */
+	for (size_t skip = 0; skip <= sizeof(data) + 1; skip++) {
+		for (size_t len = 0; len <= sizeof(data) + 1; len++) {
+			struct iov_walk walk = { iov, ARRAY_SIZE(iov), skip,
+						 len };
+			struct iovec part = { NULL, 0 };
+			const char *at = data + skip;
+			size_t left = skip < sizeof(data) ?
+					      MIN(len, sizeof(data) - skip) :
+					      0;
+
+			while (iov_next(&walk, &part)) {
+				assert_ptr_equal(part.iov_base, at);
+				assert_in_range(part.iov_len, 1, left);
+				at += part.iov_len;
+				left -= part.iov_len;
+			}
+			assert_int_equal(left, 0);
+			/* The end is no piece. */
+			part.iov_len = 99;
+			assert_false(iov_next(&walk, &part));
+			assert_int_equal(part.iov_len, 99);
+		}
+	}
+}
+
+static void copies_stop_where_the_vector_does(void **state)
+{
+	char data[8] = "abcdefgh", flat[8];
+	const struct iovec iov[] = { { data, 2 }, { data + 2, 6 } };
+
+	(void)state;
+	assert_int_equal(iov_to_buf(iov, 2, 1, flat, 8), 7);
+	assert_memory_equal(flat, "bcdefgh", 7);
+	assert_int_equal(iov_to_buf(iov, 2, 9, flat, 8), 0);
+	assert_int_equal(iov_from_buf(iov, 2, 6, "12345678", 8), 2);
+	assert_memory_equal(data, "abcdef12", 8);
+	assert_int_equal(iov_from_buf(iov, 2, 1, "XY", 2), 2);
+	assert_memory_equal(data, "aXYdef12", 8);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(walk_is_the_flat_buffer),
+		cmocka_unit_test(copies_stop_where_the_vector_does),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
