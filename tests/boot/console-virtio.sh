@@ -156,7 +156,7 @@ promise "$port_mib MiB each way through a port on a pseudo-terminal" test_port_p
 promise "$port_mib MiB each way through a port on named pipes" test_port_pipe
 
 # One client goes and the next one comes; the guest sees the end of each.
-test_clients() {
+test_port_clients() {
 	need socat
 	start cloud "$with_ports"'port p1
 		for i in 1 2 3; do
@@ -179,7 +179,7 @@ test_clients() {
 	says '^client 3: three$'
 }
 
-test_reload() {
+test_ports_reload() {
 	mkfifo p.in p.out
 	start cloud "$with_ports"'for i in 1 2 3; do
 			modprobe virtio_console
@@ -250,8 +250,8 @@ test_resize() {
 	says '^now 33 101'
 }
 
-promise "clients of a port's socket come and go" test_clients
-promise "modprobe -r virtio_console and back, with ports" test_reload
+promise "clients of a port's socket come and go" test_port_clients
+promise "modprobe -r virtio_console and back, with ports" test_ports_reload
 promise "a machine resets with a port open" test_port_reset
 promise "--port to=stdio: the port has the standard streams" test_port_stdio
 promise "hvc0 has the size of the terminal, and follows it" test_resize
