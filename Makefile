@@ -54,8 +54,8 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
 CORE := core/bucket.c core/bus.c core/irq.c core/log.c core/loop.c \
-	core/machine.c core/memory.c core/options.c core/ram.c core/state.c \
-	core/util.c
+	core/machine.c core/memory.c core/options.c core/ram.c core/ring.c \
+	core/state.c core/stream-open.c core/stream.c core/util.c
 DISK := disk/engine-aio.c disk/engine-sync.c disk/engine-uring.c \
 	disk/engine.c disk/file-lock.c disk/file.c disk/image.c \
 	disk/qcow2-backing.c disk/qcow2-cache.c disk/qcow2-compressed.c \
@@ -71,7 +71,8 @@ VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
 	virtio/9p-lock.c virtio/9p-ops-attr.c virtio/9p-ops-dir.c \
 	virtio/9p-ops-file.c virtio/9p-ops.c virtio/9p-proto.c \
 	virtio/9p-serve.c virtio/9p.c virtio/balloon-pages.c virtio/balloon.c \
-	virtio/blk-request.c virtio/blk-stats.c virtio/blk.c virtio/device.c \
+	virtio/blk-request.c virtio/blk-stats.c virtio/blk.c virtio/console-control.c \
+	virtio/console-port.c virtio/console.c virtio/device.c \
 	virtio/mmio.c virtio/net-control.c virtio/net-frames.c virtio/net-options.c \
 	virtio/net.c virtio/pci.c virtio/queue-packed.c \
 	virtio/queue-split.c virtio/queue.c virtio/rng.c \

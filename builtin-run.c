@@ -31,6 +31,9 @@ struct run_options {
 	int loglevel;
 	int transport;
 	int on_reset;
+	int console;
+	struct virtio_console_options ports;
+	char *port_text[VIRTIO_MAX_PORTS]; /* owned; what ports points into */
 	bool nodefaults;
 	bool fdt;
 	const char *dump_dtb;
@@ -49,6 +52,7 @@ struct run_options {
 
 static const char *const loglevels[] = { "error", "warning", "info", "debug",
 					 NULL };
+static const char *const consoles[] = { "serial", "virtio", NULL };
 static const char *const transports[] = { "pci", "mmio", NULL };
 static const char *const on_reset_choices[] = { "exit", "reset", "fail", NULL };
 
@@ -112,6 +116,31 @@ static int add_device(void *target, const struct option_desc *desc,
 	return err;
 }
 
+/* --port: all of them make one device. */
+static int add_port(void *target, const struct option_desc *desc,
+		    const char *value)
+{
+	struct run_options *options = target;
+	struct virtio_console_options *ports = &options->ports;
+	struct virtio_port_options *port = &ports->port[ports->nr_ports];
+	char *text;
+	int err;
+
+	if (ports->nr_ports == VIRTIO_MAX_PORTS) {
+		log_err("run", "--port: there can be no more than %u",
+			VIRTIO_MAX_PORTS);
+		return -EINVAL;
+	}
+	text = strdup(value);
+	if (!text)
+		return -ENOMEM;
+	options->port_text[ports->nr_ports++] = text;
+	err = options_parse_list(desc->keys, NULL, "--port", text, port);
+	if (!err)
+		err = virtio_port_check(ports);
+	return err;
+}
+
 #define FIELD(name) offsetof(struct run_options, name)
 
 const struct option_desc run_options[] = {
@@ -137,6 +166,12 @@ const struct option_desc run_options[] = {
 	  "source of entropy (/dev/hwrng in the guest); keys below",
 	  .call = add_device, .keys = virtio_rng_keys, .optional = true,
 	  .arg = &virtio_rng_type },
+	{ OPTION_ENUM, 0, "console", "serial|virtio",
+	  "which device the terminal is: ttyS0 or hvc0 (default: serial)",
+	  .offset = FIELD(console), .choices = consoles },
+	{ OPTION_CALL, 0, "port", "name=NAME,to=WHERE[,from=PATH]",
+	  "a port /dev/virtio-ports/NAME (may repeat); keys below",
+	  .call = add_port, .keys = virtio_port_keys },
 	{ OPTION_CALL, 0, "balloon", "[=KEY=VALUE...]",
 	  "memory balloon; keys below", .call = add_device,
 	  .keys = virtio_balloon_keys, .optional = true,
@@ -260,7 +295,7 @@ static char *build_cmdline(const struct run_options *options)
 	if (root && !has_param(params, "root="))
 		disk = root->read_only ? " root=/dev/vda ro" :
 					 " root=/dev/vda rw";
-	if (asprintf(&cmdline, "%s%s%s%s%s", arch_default_cmdline(), panic,
+	if (asprintf(&cmdline, "%s%s%s%s%s", arch_default_cmdline(options->console != CONSOLE_VIRTIO), panic,
 		     disk, *params ? " " : "", params) < 0)
 		return NULL;
 	return cmdline;
@@ -300,6 +335,44 @@ static bool good_name(const char *name)
 
 	return len <= 64 && strspn(name, allowed) == len && name[0] != '.' &&
 	       name[0] != '-';
+}
+
+/* The devices that --console and --port ask for. */
+static int add_consoles(struct run_options *options)
+{
+	struct virtio_console_options wanted[] = {
+		{ .console = options->console == CONSOLE_VIRTIO },
+		options->ports,
+	};
+
+	for (unsigned int i = 0; i < options->ports.nr_ports; i++) {
+		if (strcmp(options->ports.port[i].to, "stdio") != 0)
+			continue;
+		if (options->console != CONSOLE_SERIAL) {
+			log_err("run",
+				"port %s: the standard streams are taken",
+				options->ports.port[i].name);
+			return -EINVAL;
+		}
+		options->console = CONSOLE_PORT;
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(wanted); i++) {
+		struct virtio_console_options *copy;
+		int err;
+
+		if (!wanted[i].console && !wanted[i].nr_ports)
+			continue;
+		copy = malloc(sizeof(*copy));
+		if (!copy)
+			return -ENOMEM;
+		*copy = wanted[i];
+		err = add_request(options, &virtio_console_type, copy);
+		if (err) {
+			free(copy);
+			return err;
+		}
+	}
+	return 0;
 }
 
 static int complete_pins(struct run_options *options)
@@ -391,6 +464,7 @@ static int run_vm(const struct run_options *options, const char *kernel,
 		.cpus = (unsigned int)options->cpus,
 		.pins = options->pins,
 		.on_reset = (enum on_reset)options->on_reset,
+		.console = (enum console)options->console,
 		.debug_exit = options->debug_exit,
 		.stats = options->stats,
 		.boot_timer = options->boot_timer,
@@ -455,12 +529,15 @@ int command_run(int argc, char **argv)
 		goto out;
 	}
 	log_set_level((enum log_level)options.loglevel);
-	if (!complete_options(&options, nr_args, argv))
+	if (!complete_options(&options, nr_args, argv) &&
+	    !add_consoles(&options))
 		status = run_with(&options, start_ns);
 out:
 	for (unsigned int i = 0; i < options.nr_devices; i++)
 		free((void *)options.devices[i].config);
 	free(options.devices);
+	for (unsigned int i = 0; i < options.ports.nr_ports; i++)
+		free(options.port_text[i]);
 	free(options.params);
 	free(options.pins);
 	return status;

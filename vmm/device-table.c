@@ -21,6 +21,7 @@ const struct device_type *const device_table[] = {
 	&boot_timer_type,
 	&pci_host_type,
 	&virtio_blk_type,
+	&virtio_console_type,
 	&virtio_9p_type,
 	&virtio_net_type,
 	&virtio_rng_type,

@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -49,6 +51,7 @@ enum wake {
 
 struct terminal {
 	struct chardev chardev;
+	struct chardev output; /* see terminal_output() */
 	struct loop *loop;
 	struct terminal_callbacks callbacks;
 
@@ -56,6 +59,7 @@ struct terminal {
 	struct loop_source in_source;
 	struct loop_source out_source; /* added while out_waiting */
 	struct loop_source wake_source; /* a timerfd, set under lock */
+	struct loop_source resize_source; /* a signalfd; -1: no terminal */
 	bool started;
 	bool interactive; /* stdin is a terminal */
 	bool escape; /* Ctrl-a was typed */
@@ -228,10 +232,8 @@ static void wake_now(struct terminal *t)
 /* ---- output ------------------------------------------------------------- */
 
 /* Any thread, under a device's lock: neither blocks nor calls back. */
-static size_t terminal_write(struct chardev *chardev, const void *data,
-			     size_t len)
+static size_t output_put(struct terminal *t, const void *data, size_t len)
 {
-	struct terminal *t = container_of(chardev, struct terminal, chardev);
 	size_t taken, tail, first;
 
 	pthread_mutex_lock(&t->lock);
@@ -248,6 +250,20 @@ static size_t terminal_write(struct chardev *chardev, const void *data,
 							      WAKE_NOW);
 	pthread_mutex_unlock(&t->lock);
 	return taken;
+}
+
+static size_t terminal_write(struct chardev *chardev, const void *data,
+			     size_t len)
+{
+	return output_put(container_of(chardev, struct terminal, chardev), data,
+			  len);
+}
+
+/* Both writers wait for room together; either may write then. */
+static void tell_writable(const struct chardev *chardev)
+{
+	if (chardev->frontend)
+		chardev->frontend->writable(chardev->opaque);
 }
 
 /* Returns bytes or -errno; -EAGAIN instead of blocking. */
@@ -275,7 +291,6 @@ static ssize_t output_to_host(struct terminal *t, const char *data, size_t len)
  */
 static ssize_t output_step(struct terminal *t)
 {
-	const struct chardev_frontend_ops *frontend = t->chardev.frontend;
 	size_t head, len;
 	bool refused;
 	ssize_t n;
@@ -300,8 +315,10 @@ static ssize_t output_step(struct terminal *t)
 	if (refused)
 		t->out_refused = false;
 	pthread_mutex_unlock(&t->lock);
-	if (refused && frontend)
-		frontend->writable(t->chardev.opaque);
+	if (refused) {
+		tell_writable(&t->chardev);
+		tell_writable(&t->output);
+	}
 	return n;
 }
 
@@ -374,9 +391,9 @@ void terminal_print(struct terminal *t, const char *text, size_t len)
 		const char *end = memchr(text, '\n', len);
 		size_t n = end ? (size_t)(end - text) : len;
 
-		terminal_write(&t->chardev, text, n);
+		output_put(t, text, n);
 		if (end)
-			terminal_write(&t->chardev, "\r\n", 2);
+			output_put(t, "\r\n", 2);
 		n += end != NULL;
 		text += n;
 		len -= n;
@@ -407,6 +424,23 @@ static void terminal_input_wanted(struct chardev *chardev)
 static const struct chardev_ops terminal_ops = {
 	.write = terminal_write,
 	.input_wanted = terminal_input_wanted,
+};
+
+static size_t second_write(struct chardev *chardev, const void *data,
+			   size_t len)
+{
+	return output_put(container_of(chardev, struct terminal, output), data,
+			  len);
+}
+
+static void no_input(struct chardev *chardev)
+{
+	(void)chardev;
+}
+
+static const struct chardev_ops output_ops = {
+	.write = second_write,
+	.input_wanted = no_input,
 };
 
 /* Beyond what can be held, keys are dropped, as a terminal itself does. */
@@ -541,6 +575,47 @@ static void on_wake(void *opaque, uint32_t events)
 	output_turn(t);
 }
 
+/* ---- the window's size -------------------------------------------------- */
+
+static void tell_size(struct terminal *t)
+{
+	const struct chardev_frontend_ops *frontend = t->chardev.frontend;
+	struct winsize size;
+
+	if (frontend && frontend->resized &&
+	    !ioctl(STDIN_FILENO, TIOCGWINSZ, &size))
+		frontend->resized(t->chardev.opaque, size.ws_col, size.ws_row);
+}
+
+static void on_resize(void *opaque, uint32_t events)
+{
+	struct terminal *t = opaque;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(t->resize_source.fd, &info, sizeof(info)) > 0)
+		;
+	tell_size(t);
+}
+
+/* From here on SIGWINCH comes to the loop. */
+static int watch_size(struct terminal *t)
+{
+	sigset_t set;
+	int err;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGWINCH);
+	t->resize_source.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (t->resize_source.fd < 0)
+		return -errno;
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	err = loop_add(t->loop, &t->resize_source, EPOLLIN);
+	if (!err)
+		tell_size(t);
+	return err;
+}
+
 /* ---- the interface ------------------------------------------------------ */
 
 int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
@@ -556,6 +631,9 @@ int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
 	if (!t->signal_stack)
 		goto free_terminal;
 	t->chardev.ops = &terminal_ops;
+	t->chardev.connected = true;
+	t->output.ops = &output_ops;
+	t->output.connected = true;
 	t->loop = loop;
 	t->callbacks = *cb;
 	t->interactive = isatty(STDIN_FILENO);
@@ -570,6 +648,11 @@ int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
 	t->out_source = (struct loop_source) {
 		.fd = t->own_out_fd >= 0 ? t->own_out_fd : STDOUT_FILENO,
 		.ready = on_stdout_ready,
+		.opaque = t,
+	};
+	t->resize_source = (struct loop_source) {
+		.fd = -1,
+		.ready = on_resize,
 		.opaque = t,
 	};
 	t->wake_source = (struct loop_source) {
@@ -616,6 +699,9 @@ int terminal_start(struct terminal *t)
 	if (t->interactive) {
 		handlers_install(t);
 		tty_make_raw();
+		err = watch_size(t);
+		if (err)
+			return err;
 	}
 	wake_now(t);
 	return 0;
@@ -628,6 +714,7 @@ void terminal_stop(struct terminal *t)
 		return;
 	t->started = false;
 	loop_del(t->loop, &t->in_source);
+	loop_del(t->loop, &t->resize_source);
 	if (!t->interactive)
 		return;
 	tty_restore();
@@ -643,6 +730,8 @@ void terminal_destroy(struct terminal *t)
 	loop_del(t->loop, &t->out_source);
 	loop_del(t->loop, &t->wake_source);
 	close(t->wake_source.fd);
+	if (t->resize_source.fd >= 0)
+		close(t->resize_source.fd);
 	if (t->own_out_fd >= 0)
 		close(t->own_out_fd);
 	pthread_mutex_destroy(&t->lock);
@@ -653,4 +742,9 @@ void terminal_destroy(struct terminal *t)
 struct chardev *terminal_chardev(struct terminal *t)
 {
 	return &t->chardev;
+}
+
+struct chardev *terminal_output(struct terminal *t)
+{
+	return &t->output;
 }

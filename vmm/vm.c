@@ -491,6 +491,20 @@ static int watch_signals(struct vm *vm)
 	return loop_add(vm->machine.loop, &vm->signals, EPOLLIN);
 }
 
+static void connect_console(struct vm *vm)
+{
+	struct machine *m = &vm->machine;
+
+	if (vm->config->console == CONSOLE_SERIAL) {
+		m->serial[0] = terminal_chardev(vm->terminal);
+		return;
+	}
+	m->console = terminal_chardev(vm->terminal);
+	/* What is said before the console's driver is there is shown too. */
+	if (vm->config->console == CONSOLE_VIRTIO)
+		m->serial[0] = terminal_output(vm->terminal);
+}
+
 static int create_host_side(struct vm *vm)
 {
 	const struct terminal_callbacks callbacks = {
@@ -511,7 +525,7 @@ static int create_host_side(struct vm *vm)
 	if (err)
 		log_err("vm", "cannot set up the console: %s", strerror(-err));
 	else
-		vm->machine.serial[0] = terminal_chardev(vm->terminal);
+		connect_console(vm);
 	return err;
 }
 

@@ -359,7 +359,7 @@ int arch_boot_load(struct machine *machine, const struct boot_config *boot)
 	return 0;
 }
 
-const char *arch_default_cmdline(void)
+const char *arch_default_cmdline(bool serial)
 {
-	return "console=ttyS0";
+	return serial ? "console=ttyS0" : "console=hvc0 earlyprintk=ttyS0";
 }

@@ -101,9 +101,10 @@ int arch_boot_load(struct machine *machine, const struct boot_config *boot);
 int arch_device_tree(const struct machine *machine, void **out, size_t *size);
 
 /*
- * The console that the default command line names for serial port 0
- * ("console=ttyS0"), and how this kernel should reset on panic.
+ * What the default command line says of the console: that it is serial port 0
+ * ("console=ttyS0"), or the virtio console, and serial port 0 for what is said
+ * before that has a driver.
  */
-const char *arch_default_cmdline(void);
+const char *arch_default_cmdline(bool serial);
 
 #endif

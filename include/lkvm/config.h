@@ -15,6 +15,9 @@
 /* What happens when the guest resets itself. */
 enum on_reset { ON_RESET_EXIT, ON_RESET_RESET, ON_RESET_FAIL };
 
+/* What lkvm's own standard streams are connected to. */
+enum console { CONSOLE_SERIAL, CONSOLE_VIRTIO, CONSOLE_PORT };
+
 struct vm_config {
 	const char *name;
 	const char *kvm_path; /* --dev */
@@ -30,6 +33,7 @@ struct vm_config {
 	/* The host's CPU for each of them, -1: any; NULL: any for all. */
 	const int *pins;
 	enum on_reset on_reset;
+	enum console console;
 	bool debug_exit;
 	bool stats;
 	bool boot_timer;

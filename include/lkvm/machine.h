@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include <lkvm/bus.h>
+#include <lkvm/chardev.h>
 #include <lkvm/device.h>
 #include <lkvm/irq.h>
 #include <lkvm/memory.h>
@@ -63,35 +64,6 @@ enum machine_event {
 	MACHINE_DEBUG_EXIT, /* detail: the byte written */
 };
 
-/*
- * Host end of a byte device (a UART, a console port).
- *
- * The device calls write() with what the guest sent, on any thread; it never
- * blocks, and returns the bytes that were taken. When fewer than asked, the
- * device keeps the rest and tries again after its writable() was called.
- * In the other direction the host calls receive() with input; it returns the
- * bytes that the device had room for, and the host keeps the rest until the
- * device calls input_wanted().
- */
-struct chardev;
-
-struct chardev_frontend_ops {
-	size_t (*receive)(void *opaque, const void *data, size_t len);
-	void (*writable)(void *opaque);
-};
-
-struct chardev_ops {
-	size_t (*write)(struct chardev *chardev, const void *data, size_t len);
-	void (*input_wanted)(struct chardev *chardev);
-};
-
-/* Embedded in the host end. The device that takes it sets the last two. */
-struct chardev {
-	const struct chardev_ops *ops;
-	const struct chardev_frontend_ops *frontend; /* NULL: nobody yet */
-	void *opaque; /* of the frontend */
-};
-
 struct machine {
 	struct guest_memory memory;
 	struct bus pio;
@@ -102,6 +74,7 @@ struct machine {
 	struct pci_bus *pci; /* NULL before the host bridge is created */
 	const struct virtio_transport *virtio_transport;
 	struct chardev *serial[4]; /* host ends of the UARTs; NULL: none */
+	struct chardev *console; /* of the console port; NULL: none */
 
 	unsigned int nr_resources; /* fixed once vCPUs run */
 	struct resource resource[MACHINE_MAX_RESOURCES];

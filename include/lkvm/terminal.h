@@ -52,7 +52,10 @@ void terminal_destroy(struct terminal *terminal);
  */
 void terminal_print(struct terminal *terminal, const char *text, size_t len);
 
-/* The end to plug into machine->serial[0]. */
+/* The end to plug into the console; it is told the window's size. */
 struct chardev *terminal_chardev(struct terminal *terminal);
+
+/* A second writer's end, without input: what it writes is shown as well. */
+struct chardev *terminal_output(struct terminal *terminal);
 
 #endif

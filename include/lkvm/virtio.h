@@ -397,6 +397,7 @@ extern const struct virtio_transport virtio_mmio_transport;
 
 extern const struct device_type virtio_balloon_type;
 extern const struct device_type virtio_blk_type;
+extern const struct device_type virtio_console_type;
 extern const struct device_type virtio_9p_type;
 extern const struct device_type virtio_rng_type;
 
@@ -427,6 +428,30 @@ struct virtio_blk_options {
 extern const struct virtio_blk_options virtio_blk_defaults;
 extern const struct option_desc virtio_blk_keys[];
 extern const struct option_desc virtio_rng_keys[];
+
+/* One named port of a console device: see stream.h for @to and @from. */
+struct virtio_port_options {
+	const char *name;
+	const char *to; /* or "stdio": the machine's console */
+	const char *from; /* NULL: where @to is */
+};
+
+#define VIRTIO_MAX_PORTS 14
+
+extern const struct option_desc virtio_port_keys[];
+
+/* Either the machine's console, or named ports. */
+struct virtio_console_options {
+	bool console;
+	unsigned int nr_ports;
+	struct virtio_port_options port[VIRTIO_MAX_PORTS];
+};
+
+/*
+ * Is the last of @ports, which the user has just described, all right beside
+ * the others? Returns 0, or -EINVAL after one line that says why not.
+ */
+int virtio_port_check(const struct virtio_console_options *ports);
 
 /* One network device: struct net_options of net.h. */
 extern const struct device_type virtio_net_type;

@@ -274,3 +274,62 @@ load helpers
 	refuses "--rng: rate: bad value 'x': use a number and one of B K M G T P" \
 		run -k kernel --rng=rate=x
 }
+
+@test "--console and --port are checked" {
+	refuses "--console: bad value 'foo': use serial, virtio" \
+		run -k kernel --console foo
+	refuses "--port: unknown key 'x' (it has: name, to, from)" \
+		run -k kernel --port x=1
+	refuses "--port: to= is missing" run -k kernel --port name=a
+	refuses "--port: name= is missing" run -k kernel --port to=null
+	for name in 'a b' .a a/b "$(printf 'x%.0s' {1..65})"; do
+		refuses "--port: bad name '$name': use at most 64 letters, digits, '.', '_' or '-', and no '.' first" \
+			run -k kernel --port "name=$name,to=null"
+	done
+	refuses "--port: there are two ports a" \
+		run -k kernel --port name=a,to=null --port name=a,to=pty
+	refuses "port b: the standard streams are taken" \
+		run -k kernel --port name=a,to=stdio --port name=b,to=stdio
+	refuses "port a: the standard streams are taken" \
+		run -k kernel --console virtio --port name=a,to=stdio
+	refuses "port a: input comes from stdio, and cannot come from x" \
+		run -k kernel --port name=a,to=stdio,from=x
+	ports=()
+	for i in {1..15}; do ports+=(--port "name=p$i,to=null"); done
+	refuses "--port: there can be no more than 14" \
+		run -k kernel "${ports[@]}"
+}
+
+@test "a port's other end is checked" {
+	need_kvm
+	make_kernel kernel
+	for to in foo file file: unix pipe: pty: null:x; do
+		refuses "port a: bad value '$to': use file:PATH, pipe:PATH, pty, pty:LINK, unix:PATH, stdio or null" \
+			run -k kernel --port "name=a,to=$to"
+	done
+	refuses "port a: cannot open no/file: No such file or directory" \
+		run -k kernel --port name=a,to=file:no/file
+	touch p.in
+	refuses "port a: p.in is not a named pipe (see mkfifo(1))" \
+		run -k kernel --port name=a,to=pipe:p
+	refuses "port a: cannot make the socket no/s: No such file or directory" \
+		run -k kernel --port name=a,to=unix:no/s
+	refuses "port a: cannot make the socket p.in: Address already in use" \
+		run -k kernel --port name=a,to=unix:p.in
+	[ -e p.in ]
+	refuses "port a: cannot make the link p.in: File exists" \
+		run -k kernel --port name=a,to=pty:p.in
+	refuses "port a: input comes from pty, and cannot come from p.in" \
+		run -k kernel --port name=a,to=pty,from=p.in
+	refuses "port a: cannot open nofile: No such file or directory" \
+		run -k kernel --port name=a,to=null,from=nofile
+}
+
+@test "a port's socket that a dead lkvm left is no obstacle" {
+	need_kvm
+	make_kernel kernel
+	python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("s")'
+	lkvm run -k kernel -m 16 --port name=a,to=unix:s
+	[ "$status" = 0 ]
+	[ ! -e s ]
+}

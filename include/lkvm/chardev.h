@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Host end of a byte device (a UART, a console port).
+ *
+ * The device calls write() with what the guest sent, on any thread; it never
+ * blocks, and returns the bytes that were taken. When fewer than asked, the
+ * device keeps the rest and tries again after its writable() was called.
+ * In the other direction the host calls receive() with input; it returns the
+ * bytes that the device had room for, and the host keeps the rest until the
+ * device calls input_wanted().
+ *
+ * The host's calls all come from one thread, with no lock of its own held.
+ */
+#ifndef LKVM_CHARDEV_H
+#define LKVM_CHARDEV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct chardev;
+
+struct chardev_frontend_ops {
+	size_t (*receive)(void *opaque, const void *data, size_t len);
+	void (*writable)(void *opaque);
+	/*
+	 * Somebody has come to the host's end, or has gone: everything that
+	 * was to be received from there has been. Optional.
+	 */
+	void (*connected)(void *opaque, bool connected);
+	/* The screen at the host's end has this size (now). Optional. */
+	void (*resized)(void *opaque, uint16_t cols, uint16_t rows);
+};
+
+struct chardev_ops {
+	size_t (*write)(struct chardev *chardev, const void *data, size_t len);
+	void (*input_wanted)(struct chardev *chardev);
+};
+
+/* Embedded in the host end. The device that takes it sets the last two. */
+struct chardev {
+	const struct chardev_ops *ops;
+	bool connected; /* at the beginning; later, connected() tells */
+	const struct chardev_frontend_ops *frontend; /* NULL: nobody yet */
+	void *opaque; /* of the frontend */
+};
+
+#endif
