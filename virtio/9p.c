@@ -5,7 +5,9 @@
  * What a message does stands in 9p-*.c; see 9p.h.
  *
  * The device's I/O thread takes messages from the queue, and a few others
- * serve them, so that one that waits for a disk delays no other. Answers go
+ * serve them, so that one that waits for a disk delays no other. A lone
+ * message that is soon done it serves itself: to wake another thread for it
+ * would take longer than that. Answers go
  * back in the order in which they are ready; what the protocol wants of order
  * is kept here: Tversion is alone with the server (version(5)), and Tflush is
  * answered after what it flushes (flush(5)).
@@ -70,6 +72,7 @@ struct p9 {
 	struct p9_server server;
 	struct thread threads[THREADS];
 	unsigned int nr_threads;
+	struct p9_scratch scratch; /* the worker's */
 
 	/* Guards all below, the queue included while the worker runs. */
 	pthread_mutex_t lock;
@@ -94,92 +97,7 @@ static struct p9 *p9_of(struct device *device)
 	return container_of(device, struct p9, vdev.device);
 }
 
-/* ---- taking messages (the worker's thread) ------------------------------- */
-
-static void begin_locked(struct p9 *p9, struct request *req)
-{
-	TAILQ_INSERT_TAIL(&p9->waiting, req, link);
-	pthread_cond_signal(&p9->work);
-}
-
-static struct request *find_tag_locked(struct p9 *p9, uint16_t tag)
-{
-	struct request *req;
-
-	LIST_FOREACH(req, &p9->in_flight, in_flight)
-	if (req->message.tag == tag && req->message.type != P9_TFLUSH)
-		return req;
-	return NULL;
-}
-
-/* Where a message has to wait for others, let it; else it begins. */
-static void order_locked(struct p9 *p9, struct request *req)
-{
-	bool alone = LIST_EMPTY(&p9->in_flight);
-	struct request *old = NULL;
-
-	if (req->message.type == P9_TFLUSH)
-		old = find_tag_locked(p9, req->message.old_tag);
-	LIST_INSERT_HEAD(&p9->in_flight, req, in_flight);
-	if (req->message.type == P9_TVERSION) {
-		p9->version = req;
-		if (!alone)
-			return;
-	}
-	if (old) {
-		req->flushes = old->flushes;
-		old->flushes = req;
-		return;
-	}
-	begin_locked(p9, req);
-}
-
-static int take_locked(struct virtio_worker *worker, struct virtq *vq)
-{
-	struct p9 *p9 = to_p9(worker->vdev);
-	/* Never NULL: there is one more than can be in flight. */
-	struct request *req = TAILQ_FIRST(&p9->free);
-	struct virtq_chain *chain = &req->chain;
-	int got;
-
-	if (p9->version)
-		return -EAGAIN;
-	got = virtq_pop(vq, chain);
-	if (got <= 0)
-		return got;
-	req->flushes = NULL;
-	req->message = (struct p9_message) {
-		.out = chain->iov,
-		.out_count = chain->out_count,
-		.out_len = chain->out_len,
-		.in = chain->iov + chain->out_count,
-		.in_count = chain->in_count,
-		.in_len = chain->in_len,
-	};
-	if (p9_message_parse(&req->message))
-		return virtq_break(vq, "not a message of 9P with an answer");
-	TAILQ_REMOVE(&p9->free, req, link);
-	order_locked(p9, req);
-	return 1;
-}
-
-static void kicked(struct virtio_worker *worker, struct virtq *vq)
-{
-	struct p9 *p9 = to_p9(worker->vdev);
-
-	pthread_mutex_lock(&p9->lock);
-	virtio_worker_serve(worker, vq, take_locked);
-	pthread_mutex_unlock(&p9->lock);
-}
-
-static void start(struct virtio_worker *worker)
-{
-	struct p9 *p9 = to_p9(worker->vdev);
-
-	pthread_mutex_lock(&p9->lock);
-	p9->stopping = false;
-	pthread_mutex_unlock(&p9->lock);
-}
+/* ---- answers (any thread that serves) ------------------------------------ */
 
 static void idle_locked(struct p9 *p9)
 {
@@ -189,23 +107,12 @@ static void idle_locked(struct p9 *p9)
 	}
 }
 
-static void stop(struct virtio_worker *worker)
+/* It has waited for another one's answer. */
+static void begin_locked(struct p9 *p9, struct request *req)
 {
-	struct p9 *p9 = to_p9(worker->vdev);
-
-	pthread_mutex_lock(&p9->lock);
-	p9->stopping = true;
-	idle_locked(p9);
-	pthread_mutex_unlock(&p9->lock);
+	TAILQ_INSERT_TAIL(&p9->waiting, req, link);
+	pthread_cond_signal(&p9->work);
 }
-
-static const struct virtio_worker_ops worker_ops = {
-	.kicked = kicked,
-	.start = start,
-	.stop = stop,
-};
-
-/* ---- serving them (the other threads) ------------------------------------ */
 
 static void count_locked(struct p9 *p9, const struct p9_message *message)
 {
@@ -239,6 +146,139 @@ static void answer_locked(struct p9 *p9, struct request *req)
 	virtio_device_signal(&p9->vdev, vq);
 	idle_locked(p9);
 }
+
+/* ---- taking messages (the worker's thread) ------------------------------- */
+
+static struct request *find_tag_locked(struct p9 *p9, uint16_t tag)
+{
+	struct request *req;
+
+	LIST_FOREACH(req, &p9->in_flight, in_flight)
+	if (req->message.tag == tag && req->message.type != P9_TFLUSH)
+		return req;
+	return NULL;
+}
+
+/* Where a message has to wait for others, let it; else it begins. */
+static void order_locked(struct p9 *p9, struct request *req)
+{
+	bool alone = LIST_EMPTY(&p9->in_flight);
+	struct request *old = NULL;
+
+	if (req->message.type == P9_TFLUSH)
+		old = find_tag_locked(p9, req->message.old_tag);
+	LIST_INSERT_HEAD(&p9->in_flight, req, in_flight);
+	if (req->message.type == P9_TVERSION) {
+		p9->version = req;
+		if (!alone)
+			return;
+	}
+	if (old) {
+		req->flushes = old->flushes;
+		old->flushes = req;
+		return;
+	}
+	TAILQ_INSERT_TAIL(&p9->waiting, req, link);
+}
+
+static int take_locked(struct virtio_worker *worker, struct virtq *vq)
+{
+	struct p9 *p9 = to_p9(worker->vdev);
+	/* Never NULL: there is one more than can be in flight. */
+	struct request *req = TAILQ_FIRST(&p9->free);
+	struct virtq_chain *chain = &req->chain;
+	int got;
+
+	if (p9->version)
+		return -EAGAIN;
+	got = virtq_pop(vq, chain);
+	if (got <= 0)
+		return got;
+	req->flushes = NULL;
+	req->message = (struct p9_message) {
+		.out = chain->iov,
+		.out_count = chain->out_count,
+		.out_len = chain->out_len,
+		.in = chain->iov + chain->out_count,
+		.in_count = chain->in_count,
+		.in_len = chain->in_len,
+	};
+	if (p9_message_parse(&req->message))
+		return virtq_break(vq, "not a message of 9P with an answer");
+	TAILQ_REMOVE(&p9->free, req, link);
+	order_locked(p9, req);
+	return 1;
+}
+
+/* The only message that waits, if it neither reads nor changes files. */
+static struct request *take_lone_locked(struct p9 *p9)
+{
+	struct request *req = TAILQ_FIRST(&p9->waiting);
+
+	if (!req || TAILQ_NEXT(req, link))
+		return NULL;
+	switch (req->message.type) {
+	case P9_TCLUNK:
+	case P9_TGETATTR:
+	case P9_TWALK:
+		TAILQ_REMOVE(&p9->waiting, req, link);
+		return req;
+	default:
+		return NULL;
+	}
+}
+
+static void kicked(struct virtio_worker *worker, struct virtq *vq)
+{
+	struct p9 *p9 = to_p9(worker->vdev);
+	struct request *lone, *first;
+	bool several;
+
+	pthread_mutex_lock(&p9->lock);
+	virtio_worker_serve(worker, vq, take_locked);
+	lone = take_lone_locked(p9);
+	first = TAILQ_FIRST(&p9->waiting);
+	several = first && TAILQ_NEXT(first, link);
+	pthread_mutex_unlock(&p9->lock);
+	/* Not before: whom it wakes wants the lock. */
+	if (several)
+		pthread_cond_broadcast(&p9->work);
+	else if (first)
+		pthread_cond_signal(&p9->work);
+	if (!lone)
+		return;
+	p9_serve(&p9->server, &p9->scratch, &lone->message);
+	pthread_mutex_lock(&p9->lock);
+	answer_locked(p9, lone);
+	pthread_mutex_unlock(&p9->lock);
+}
+
+static void start(struct virtio_worker *worker)
+{
+	struct p9 *p9 = to_p9(worker->vdev);
+
+	pthread_mutex_lock(&p9->lock);
+	p9->stopping = false;
+	pthread_mutex_unlock(&p9->lock);
+}
+
+static void stop(struct virtio_worker *worker)
+{
+	struct p9 *p9 = to_p9(worker->vdev);
+
+	pthread_mutex_lock(&p9->lock);
+	p9->stopping = true;
+	idle_locked(p9);
+	pthread_mutex_unlock(&p9->lock);
+}
+
+static const struct virtio_worker_ops worker_ops = {
+	.kicked = kicked,
+	.start = start,
+	.stop = stop,
+};
+
+/* ---- serving them (the other threads) ------------------------------------ */
 
 static void *serve(void *opaque)
 {
