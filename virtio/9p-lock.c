@@ -19,7 +19,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -43,6 +45,7 @@ struct p9_owner {
 	dev_t dev;
 	ino_t ino;
 	int fd;
+	unsigned int ranges; /* at most so many are locked */
 };
 
 /* Unlink and free what @at points to; its locks go with the descriptor. */
@@ -123,6 +126,43 @@ static int create_locked(struct p9_server *server, struct p9_fid *fid,
 	return 0;
 }
 
+/* How many locks the description of @fd has; UINT_MAX: nobody knows. */
+static unsigned int count_ranges(int fd)
+{
+	unsigned int count = 0;
+	char text[256];
+	FILE *info;
+
+	snprintf(text, sizeof(text), "/proc/self/fdinfo/%d", fd);
+	info = fopen(text, "re");
+	if (!info)
+		return UINT_MAX;
+	/* proc(5): a line for each */
+	while (fgets(text, sizeof(text), info))
+		count += !strncmp(text, "lock:", strlen("lock:"));
+	fclose(info);
+	return count;
+}
+
+/*
+ * May @owner set @lock? The kernel has no limit of its own for ranges. Taking
+ * one may cut another one in three; giving one back, in two: that has the
+ * higher limit, for who is at the first one to come down from it.
+ */
+static bool has_room(struct p9_owner *owner, const struct flock *lock)
+{
+	unsigned int limit = lock->l_type == F_UNLCK ? 2 * P9_MAX_RANGES :
+						       P9_MAX_RANGES;
+
+	/* What others joined or covered was counted, too. */
+	if (owner->ranges > limit - 2)
+		owner->ranges = count_ranges(owner->fd);
+	if (owner->ranges > limit - 2)
+		return false;
+	owner->ranges += 2;
+	return true;
+}
+
 static bool all_of_it(const struct flock *lock)
 {
 	return !lock->l_start && !lock->l_len;
@@ -162,6 +202,8 @@ static int set_locked(struct p9_server *server, struct p9_fid *fid,
 	if (lock->l_type == F_UNLCK) {
 		if (!*at)
 			return 0;
+		if (!all_of_it(lock) && !has_room(*at, lock))
+			return -ENOLCK;
 		if (!all_of_it(lock))
 			return fcntl((*at)->fd, F_OFD_SETLK, lock) ? -errno : 0;
 		drop_locked(&server->fids, at);
@@ -173,7 +215,7 @@ static int set_locked(struct p9_server *server, struct p9_fid *fid,
 			return err;
 		at = &server->fids.owners;
 	}
-	return set_on((*at)->fd, lock);
+	return has_room(*at, lock) ? set_on((*at)->fd, lock) : -ENOLCK;
 }
 
 static int set_lock(struct p9_server *server, struct p9_fid *fid,

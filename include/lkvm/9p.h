@@ -51,6 +51,9 @@
 /* Processes with locks on a file, for each file. */
 #define P9_MAX_OWNERS 1024
 
+/* Ranges that such a process may have locked: each is memory of the kernel. */
+#define P9_MAX_RANGES 256
+
 /* Elements of a path in one Twalk (walk(5)). */
 #define P9_MAX_WALK 16
 

@@ -275,6 +275,34 @@ static void owners_of_locks_have_a_limit(void **state)
 	assert_int_equal(f->server.fids.nr_owners, before);
 }
 
+static void locked_ranges_have_a_limit(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t i = 0;
+
+	make_file(in_share(f, "file"), "text");
+	assert_int_equal(walk(f, ROOT, 1, "file"), 0);
+	assert_int_equal(lopen(f, 1, L_RDWR), 0);
+	/* Those that are gone do not count. */
+	for (; i < P9_MAX_RANGES; i++) {
+		assert_int_equal(lock_as(f, 1, 1, 2 * i, 1, 7), 0);
+		assert_int_equal(lock_as(f, 1, 2, 2 * i, 1, 7), 0);
+	}
+	for (i = 0; i < P9_MAX_RANGES - 1; i++)
+		assert_int_equal(lock_as(f, 1, 1, 2 * i, 1, 7), 0);
+	assert_int_equal(lock_as(f, 1, 1, 2 * i, 1, 7), -ENOLCK);
+	assert_int_equal(lock_as(f, 1, 1, 2 * i, 1, 8), 0);
+	/* The way back is free. */
+	assert_int_equal(lock_as(f, 1, 2, 0, 1, 7), 0);
+	assert_int_equal(lock_as(f, 1, 1, 0, 1, 7), 0);
+	assert_int_equal(lock_as(f, 1, 2, 0, 0, 7), 0);
+	/* An unlocked range makes two of one. */
+	assert_int_equal(lock_as(f, 1, 1, 1000, 100000, 7), 0);
+	for (i = 0; i < 2 * P9_MAX_RANGES - 2; i++)
+		assert_int_equal(lock_as(f, 1, 2, 1001 + 2 * i, 1, 7), 0);
+	assert_int_equal(lock_as(f, 1, 2, 1001 + 2 * i, 1, 7), -ENOLCK);
+}
+
 static void a_lock_that_is_in_the_way_is_told(void **state)
 {
 	struct fixture *f = *state;
@@ -315,6 +343,7 @@ int main(void)
 		TEST(locks_are_the_hosts),
 		TEST(locks_belong_to_processes),
 		TEST(owners_of_locks_have_a_limit),
+		TEST(locked_ranges_have_a_limit),
 		TEST(a_lock_that_is_in_the_way_is_told),
 	};
 
