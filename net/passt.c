@@ -157,6 +157,8 @@ static void on_end(void *opaque, uint32_t events)
 		 passt->name, why);
 	passt->down = true;
 	passt->backend.frontend->link(passt->backend.opaque, false);
+	/* Frames that wait to be sent would wait for ever: they are lost. */
+	passt->backend.frontend->writable(passt->backend.opaque, 0);
 }
 
 static void on_words(void *opaque, uint32_t events)
