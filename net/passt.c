@@ -32,6 +32,14 @@
 /* Until it answers; a software-emulated host needs a good part of a second. */
 #define START_LIMIT_NS 30000000000ULL
 
+/*
+ * What may be on its way to it. By default three of the longest frames fill the
+ * socket, and it counts as writable again only when it is all but empty: each
+ * end would wait for the other in turns. The kernel's limit (net.core.wmem_max)
+ * may give less.
+ */
+#define SEND_BYTES ((int)MIB)
+
 struct passt {
 	struct net_backend backend;
 	struct net_stream stream;
@@ -157,6 +165,8 @@ static void on_end(void *opaque, uint32_t events)
 		 passt->name, why);
 	passt->down = true;
 	passt->backend.frontend->link(passt->backend.opaque, false);
+	/* Frames that wait to be sent would wait for ever: they are lost. */
+	passt->backend.frontend->writable(passt->backend.opaque, 0);
 }
 
 static void on_words(void *opaque, uint32_t events)
@@ -453,12 +463,15 @@ static struct passt *passt_alloc(const struct net_options *options,
 /* Both ends of socket and pipe; @child gets those of the child. */
 static int open_channels(struct passt *passt, int child[2])
 {
+	const int send_bytes = SEND_BYTES;
 	int sockets[2], pipes[2];
 	int err;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets))
 		return -errno;
 	child[0] = sockets[1];
+	(void)setsockopt(sockets[0], SOL_SOCKET, SO_SNDBUF, &send_bytes,
+			 sizeof(send_bytes));
 	err = net_stream_init(&passt->stream, sockets[0]);
 	if (err)
 		return err;

@@ -35,6 +35,7 @@ struct tap_queue {
 	struct loop *loop; /* while attached */
 	struct loop_source source;
 	bool blocked; /* the thread's: send() said -EAGAIN */
+	bool gone; /* the thread's: the interface was removed */
 	bool used; /* the kernel gives it frames (TUNSETQUEUE) */
 };
 
@@ -63,6 +64,7 @@ static void tap_ready(void *opaque, uint32_t events)
 		loop_del(queue->loop, &queue->source);
 		log_warn("net", "%s: interface %s has gone", queue->tap->who,
 			 queue->tap->name);
+		queue->gone = true;
 		backend->frontend->link(backend->opaque, false);
 		return;
 	}
@@ -81,6 +83,9 @@ static int tap_attach(struct net_backend *backend, unsigned int index,
 
 	queue->blocked = false;
 	queue->loop = loop;
+	/* Said once, however often a driver resets its device. */
+	if (queue->gone)
+		return 0;
 	queue->source = (struct loop_source) {
 		.fd = queue->fd,
 		.ready = tap_ready,

@@ -85,11 +85,12 @@ static bool guest_open(const struct console_port *port)
 /*
  * Tell the state machine of control messages what has become of the host end;
  * first that a client has gone, and when that is on its way to the driver, of
- * the next one.
+ * the next one. Is there a message now that there was not?
  */
-static void update_connection(struct console_port *port)
+static bool update_connection(struct console_port *port)
 {
 	struct console_control *control = &port->console->control;
+	bool old = console_control_pending_open(control, port->id);
 	bool wanted = false;
 
 	pthread_mutex_lock(&port->lock);
@@ -107,6 +108,7 @@ static void update_connection(struct console_port *port)
 	pthread_mutex_unlock(&port->lock);
 	if (wanted)
 		port->chardev->ops->input_wanted(port->chardev);
+	return !old && console_control_pending_open(control, port->id);
 }
 
 void console_port_update(struct console_port *port)
@@ -115,8 +117,8 @@ void console_port_update(struct console_port *port)
 
 	if (!port->id || !port->chardev)
 		return;
-	update_connection(port);
-	if (console_control_pending(&console->control))
+	/* Old messages wait for the driver's buffers, not for a turn. */
+	if (update_connection(port))
 		virtio_worker_kick(&console->worker,
 				   &console->vdev.queue[CONSOLE_CONTROL_RX]);
 }

@@ -76,6 +76,10 @@ static int take_control_tx(struct virtio_worker *worker, struct virtq *vq)
 	len = iov_to_buf(chain->iov, chain->out_count, 0, &message,
 			 sizeof(message));
 	err = console_control_receive(&console->control, &message, len);
+	/* It may be one that has an answer. */
+	if (!err)
+		virtio_worker_kick(worker,
+				   &worker->vdev->queue[CONSOLE_CONTROL_RX]);
 	if (err == -EPROTO || chain->in_count)
 		return virtq_break(vq, "a control message is none");
 	if (err)

@@ -5,9 +5,11 @@
  */
 #include "driver.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_console.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -552,6 +554,29 @@ static void breaks(struct fixture *f, unsigned int queue, unsigned int flags,
 	driver_reset(&f->driver);
 }
 
+/* What it is to be told waits for its buffers, and nobody spins meanwhile. */
+static void a_driver_without_buffers_keeps_nobody_busy(void **state)
+{
+	struct fixture *f = *state;
+	struct console *console;
+	eventfd_t kicks;
+	int fd;
+
+	create(f, f->to, false);
+	console = container_of(f->device, struct console, vdev.device);
+	fd = console->worker.kick[CONSOLE_CONTROL_RX].source.fd;
+	driver_set_up(&f->driver, BIT_ULL(VIRTIO_CONSOLE_F_MULTIPORT));
+	driver_start(&f->driver);
+	tell(f, 0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+	usleep(20000);
+	assert_int_equal(eventfd_read(fd, &kicks), 0);
+	usleep(50000);
+	assert_int_equal(eventfd_read(fd, &kicks), -1);
+	assert_int_equal(errno, EAGAIN);
+	offer_input(f, CONSOLE_CONTROL_RX, 128);
+	expect(f, 1, VIRTIO_CONSOLE_PORT_ADD, 1);
+}
+
 static void buffers_of_the_wrong_kind_break_the_queue(void **state)
 {
 	struct fixture *f = *state;
@@ -651,6 +676,7 @@ int main(void)
 		TEST(a_reset_forgets_what_the_driver_was_told),
 		TEST(what_the_guest_left_is_written_in_the_end),
 		TEST(a_slow_reader_gets_the_end_too),
+		TEST(a_driver_without_buffers_keeps_nobody_busy),
 		TEST(buffers_of_the_wrong_kind_break_the_queue),
 		TEST(the_console_needs_no_control_queue),
 	};

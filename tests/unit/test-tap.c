@@ -12,13 +12,18 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <lkvm/log.h>
+#include <lkvm/loop.h>
+#include <lkvm/net.h>
 #include <lkvm/tap.h>
 #include <lkvm/util.h>
 
@@ -152,6 +157,72 @@ static void interfaces_are_found_by_their_whole_name(void **state)
 	assert_true(tap_ask("nosuch0", &mtu, NULL) < 0);
 }
 
+static void on_link(void *opaque, bool up)
+{
+	unsigned int *downs = opaque;
+
+	assert_false(up);
+	++*downs;
+}
+
+static void on_tick(void *opaque, uint32_t events)
+{
+	(void)events;
+	loop_stop(opaque);
+}
+
+/* As a driver that resets its device and starts it again. */
+static void attach_once(struct net_backend *backend, struct loop *loop)
+{
+	struct loop_source tick = {
+		.fd = eventfd(1, EFD_CLOEXEC),
+		.ready = on_tick,
+		.opaque = loop,
+	};
+
+	assert_int_equal(backend->ops->attach(backend, 0, loop), 0);
+	assert_int_equal(loop_add(loop, &tick, EPOLLIN), 0);
+	assert_int_equal(loop_run(loop), 0);
+	backend->ops->detach(backend, 0);
+	loop_del(loop, &tick);
+	close(tick.fd);
+}
+
+/* Removing it takes a privilege, and ip(8). */
+static void an_interface_that_has_gone_is_told_once(void **state)
+{
+	static const struct net_frontend_ops frontend = { .link = on_link };
+	struct ifreq req = {
+		.ifr_name = "lkvmgone%d",
+		.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR,
+	};
+	struct net_options options = { .mode = NET_MODE_TAP, .pairs = 1 };
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	struct net_backend *backend;
+	unsigned int downs = 0;
+	struct loop *loop;
+	char command[64];
+
+	(void)state;
+	if (fd < 0 || ioctl(fd, TUNSETIFF, &req))
+		skip();
+	options.fd = (uint64_t)fd;
+	assert_int_equal(net_tap_create(&options, "net0", &backend), 0);
+	backend->frontend = &frontend;
+	backend->opaque = &downs;
+	assert_int_equal(loop_create(&loop), 0);
+	attach_once(backend, loop);
+	assert_int_equal(downs, 0);
+	snprintf(command, sizeof(command), "ip link delete %s", req.ifr_name);
+	if (!system(command)) {
+		attach_once(backend, loop);
+		attach_once(backend, loop);
+		assert_int_equal(downs, 1);
+	}
+	backend->ops->destroy(backend);
+	loop_destroy(loop);
+}
+
 #define SCRIPT_TEST(name) \
 	cmocka_unit_test_setup_teardown(name, enter_folder, leave_folder)
 
@@ -163,6 +234,7 @@ int main(void)
 		SCRIPT_TEST(a_script_gets_the_name_and_three_descriptors),
 		SCRIPT_TEST(what_a_script_ends_with_is_told),
 		cmocka_unit_test(interfaces_are_found_by_their_whole_name),
+		cmocka_unit_test(an_interface_that_has_gone_is_told_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
