@@ -28,6 +28,9 @@
  */
 #define CONSOLE_DRAIN_NS 30000000000ULL
 
+/* The same when a running driver resets the device, and a vCPU waits. */
+#define CONSOLE_RESET_DRAIN_NS 2000000000ULL
+
 /* PCI Code and ID Assignment: simple communication controller, other. */
 #define CONSOLE_PCI_CLASS 0x078000
 
@@ -131,10 +134,37 @@ static int activate(struct virtio_device *vdev, uint64_t features)
 	return err;
 }
 
+struct drain {
+	struct console *console;
+	uint64_t until; /* now_ns() */
+};
+
+static void drain_on_thread(void *opaque)
+{
+	const struct drain *drain = opaque;
+
+	for (unsigned int i = 0; i < drain->console->control.nr_ports; i++)
+		console_port_drain(&drain->console->port[i], drain->until);
+}
+
+/*
+ * What the guest wrote before it powered off or reset has left it, as far as
+ * its programs know, but may be in a queue still. Waits for at most @ns.
+ */
+static void drain(struct console *console, uint64_t ns)
+{
+	struct drain drain = { .console = console, .until = now_ns() + ns };
+
+	io_thread_call(console->worker.thread, drain_on_thread, &drain);
+}
+
 static void deactivate(struct virtio_device *vdev)
 {
 	struct console *console = to_console(&vdev->device);
 
+	/* Linux resets its devices before it powers off. */
+	if (console->worker.started)
+		drain(console, CONSOLE_RESET_DRAIN_NS);
 	virtio_worker_deactivate(&console->worker);
 	console_control_reset(&console->control);
 	for (unsigned int i = 0; i < console->control.nr_ports; i++)
@@ -225,30 +255,13 @@ static void start_on_thread(void *opaque)
 	}
 }
 
-static void drain_on_thread(void *opaque)
-{
-	struct console *console = opaque;
-	uint64_t until = now_ns() + CONSOLE_DRAIN_NS;
-
-	for (unsigned int i = 0; i < console->control.nr_ports; i++)
-		console_port_drain(&console->port[i], until);
-}
-
-/*
- * What the guest wrote before it powered off or reset has left it, as far as
- * its programs know, but may be in a queue still. vCPUs are parked.
- */
-static void drain(struct console *console)
-{
-	if (console->vdev.active)
-		io_thread_call(console->worker.thread, drain_on_thread,
-			       console);
-}
-
 static void console_reset(struct device *device)
 {
-	drain(to_console(device));
-	virtio_device_machine_reset(&to_console(device)->vdev);
+	struct console *console = to_console(device);
+
+	if (console->vdev.active)
+		drain(console, CONSOLE_DRAIN_NS);
+	virtio_device_machine_reset(&console->vdev);
 }
 
 static void stop_on_thread(void *opaque)
@@ -274,7 +287,8 @@ static void console_destroy(struct device *device)
 {
 	struct console *console = to_console(device);
 
-	drain(console);
+	if (console->vdev.active)
+		drain(console, CONSOLE_DRAIN_NS);
 	/* A guest need not have reset its devices before it went. */
 	virtio_device_set_status(&console->vdev, 0);
 	io_thread_call(console->worker.thread, stop_on_thread, console);

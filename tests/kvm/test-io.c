@@ -10,6 +10,27 @@
 	}
 #define NOBODY TEST_WINDOW - 0x1000
 
+/* A new guest, which does @ops; its caller destroys it. */
+static void run_agent(struct guest *g, struct agent_op *ops, unsigned int count)
+{
+	guest_init(g, "agent64");
+	guest_create(g);
+	assert_int_equal(agent_run(g, ops, count), 1);
+}
+
+/* @ops read 1, 2, 4 ... bytes each: from entry @first of the log on. */
+static void assert_reads(const struct guest *g, const struct agent_op *ops,
+			 unsigned int first, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		unsigned int len = 1U << i;
+		uint64_t value = pattern(ops[i].addr, len);
+
+		assert_access(g, first + i, false, ops[i].addr, len, value);
+		assert_int_equal(ops[i].result, value);
+	}
+}
+
 static void ports_are_written_and_read_in_all_widths(void **state)
 {
 	struct agent_op ops[] = {
@@ -24,20 +45,12 @@ static void ports_are_written_and_read_in_all_widths(void **state)
 	struct guest g;
 
 	(void)state;
-	guest_init(&g, "agent64");
-	guest_create(&g);
-	assert_int_equal(agent_run(&g, ops, ARRAY_SIZE(ops)), 1);
+	run_agent(&g, ops, ARRAY_SIZE(ops));
 	assert_int_equal(g.nr_log, 6);
 	assert_access(&g, 0, true, TEST_PORTS, 1, 0x78);
 	assert_access(&g, 1, true, TEST_PORTS + 2, 2, 0x5678);
 	assert_access(&g, 2, true, TEST_PORTS + 5, 4, 0x12345678);
-	for (unsigned int i = 3; i < 6; i++) {
-		unsigned int len = 1U << (i - 3);
-
-		assert_access(&g, i, false, ops[i].addr, len,
-			      pattern(ops[i].addr, len));
-		assert_int_equal(ops[i].result, pattern(ops[i].addr, len));
-	}
+	assert_reads(&g, ops + 3, 3, 3);
 	guest_destroy(&g);
 }
 
@@ -59,9 +72,7 @@ static void a_port_access_across_the_end_belongs_to_nobody(void **state)
 	struct guest g;
 
 	(void)state;
-	guest_init(&g, "agent64");
-	guest_create(&g);
-	assert_int_equal(agent_run(&g, ops, ARRAY_SIZE(ops)), 1);
+	run_agent(&g, ops, ARRAY_SIZE(ops));
 	assert_int_equal(g.nr_log, 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(ones); i++)
 		assert_int_equal(ops[i].result, ones[i]);
@@ -138,21 +149,13 @@ static void memory_is_written_and_read_in_all_widths(void **state)
 	struct guest g;
 
 	(void)state;
-	guest_init(&g, "agent64");
-	guest_create(&g);
-	assert_int_equal(agent_run(&g, ops, ARRAY_SIZE(ops)), 1);
+	run_agent(&g, ops, ARRAY_SIZE(ops));
 	assert_int_equal(g.nr_log, 8);
 	assert_access(&g, 0, true, TEST_WINDOW + 1, 1, 0x88);
 	assert_access(&g, 1, true, TEST_WINDOW + 3, 2, 0x7788);
 	assert_access(&g, 2, true, TEST_WINDOW + 8, 4, 0x55667788);
 	assert_access(&g, 3, true, TEST_WINDOW + 20, 8, 0x1122334455667788);
-	for (unsigned int i = 4; i < 8; i++) {
-		unsigned int len = 1U << (i - 4);
-
-		assert_access(&g, i, false, ops[i].addr, len,
-			      pattern(ops[i].addr, len));
-		assert_int_equal(ops[i].result, pattern(ops[i].addr, len));
-	}
+	assert_reads(&g, ops + 4, 4, 4);
 	guest_destroy(&g);
 }
 
@@ -177,9 +180,7 @@ static void an_access_across_a_regions_end_belongs_to_nobody(void **state)
 	struct guest g;
 
 	(void)state;
-	guest_init(&g, "agent64");
-	guest_create(&g);
-	assert_int_equal(agent_run(&g, ops, ARRAY_SIZE(ops)), 1);
+	run_agent(&g, ops, ARRAY_SIZE(ops));
 	for (unsigned int i = 0; i < ARRAY_SIZE(ones); i++)
 		assert_int_equal(ops[i].result, ones[i]);
 	assert_int_equal(ops[8].result, UINT64_MAX);
@@ -223,9 +224,7 @@ static void an_access_across_a_page_keeps_its_bytes(void **state)
 		struct guest g;
 
 		(void)state;
-		guest_init(&g, "agent64");
-		guest_create(&g);
-		assert_int_equal(agent_run(&g, ops, ARRAY_SIZE(ops)), 1);
+		run_agent(&g, ops, ARRAY_SIZE(ops));
 		assert_int_equal(ops[1].result, pattern(addr, 8));
 		assert_written(&g, addr, 0x8877665544332211, 8);
 		guest_destroy(&g);
@@ -244,9 +243,7 @@ static void beyond_the_last_page_are_ones(void **state)
 	struct guest g;
 
 	(void)state;
-	guest_init(&g, "agent64");
-	guest_create(&g);
-	assert_int_equal(agent_run(&g, ops, ARRAY_SIZE(ops)), 1);
+	run_agent(&g, ops, ARRAY_SIZE(ops));
 	assert_int_equal(ops[1].result, pattern(addr, 4) | 0xffffffff00000000);
 	assert_written(&g, addr, 0x44332211, 4);
 	guest_destroy(&g);

@@ -75,6 +75,7 @@ static inline int driver_attach_notify(void *transport, unsigned int index,
 {
 	struct driver *d = transport;
 
+	assert_in_range(index, 0, d->vdev->nr_queues - 1);
 	if (d->attach_fails == index + 1)
 		return -ENOSPC;
 	d->notify_fd[index] = fd;
@@ -116,19 +117,33 @@ static inline int driver_attach(struct machine *machine,
 	return 0;
 }
 
-/* The zeroed @d gets RAM, and its machine a transport. */
-static inline void driver_init(struct driver *d)
+/* Instead of driver_attach(): no place for the device. */
+static inline int driver_attach_refused(struct machine *machine,
+					struct virtio_device *vdev)
+{
+	(void)machine;
+	(void)vdev;
+	return -ENOSPC;
+}
+
+/* The zeroed @d gets @bytes of RAM, and its machine a transport. */
+static inline void driver_init_ram(struct driver *d, uint64_t bytes)
 {
 	log_set_level(LOG_LEVEL_ERROR);
 	memory_init(&d->machine.memory, -1);
-	assert_int_equal(memory_add_ram(&d->machine.memory, 0, DRIVER_RAM), 0);
-	d->ram = guest_map(&d->machine.memory, 0, DRIVER_RAM);
+	assert_int_equal(memory_add_ram(&d->machine.memory, 0, bytes), 0);
+	d->ram = guest_map(&d->machine.memory, 0, bytes);
 	d->size = 256;
 	d->transport.attach = driver_attach;
 	d->machine.virtio_transport = &d->transport;
 	for (unsigned int i = 0; i < VIRTIO_MAX_QUEUES; i++)
 		d->notify_fd[i] = -1;
 	sem_init(&d->signalled, 0, 0);
+}
+
+static inline void driver_init(struct driver *d)
+{
+	driver_init_ram(d, DRIVER_RAM);
 }
 
 /* The device is gone. */
@@ -181,8 +196,8 @@ static inline void driver_set_queue(struct driver *d, unsigned int q)
 	virtio_device_set_queue(d->vdev, q, VIRTQ_REG_READY, 1);
 }
 
-/* Agree on @features and VERSION_1, and set up the queues; not yet run. */
-static inline void driver_set_up(struct driver *d, uint64_t features)
+/* Agree on @features and VERSION_1. */
+static inline void driver_negotiate(struct driver *d, uint64_t features)
 {
 	features |= BIT_ULL(VIRTIO_F_VERSION_1);
 	virtio_device_set_features(d->vdev, 0, (uint32_t)features);
@@ -190,6 +205,12 @@ static inline void driver_set_up(struct driver *d, uint64_t features)
 	virtio_device_set_status(d->vdev, VIRTIO_CONFIG_S_FEATURES_OK);
 	assert_int_equal(virtio_device_get_status(d->vdev),
 			 VIRTIO_CONFIG_S_FEATURES_OK);
+}
+
+/* The same, and set up all queues; not yet run. */
+static inline void driver_set_up(struct driver *d, uint64_t features)
+{
+	driver_negotiate(d, features);
 	for (unsigned int q = 0; q < d->vdev->nr_queues; q++)
 		driver_set_queue(d, q);
 }
@@ -199,26 +220,44 @@ static inline void driver_start(struct driver *d)
 	virtio_device_set_status(d->vdev, VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
+static inline bool driver_broken(struct driver *d)
+{
+	return virtio_device_get_status(d->vdev) & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
+/* All of it, and the device must run then. */
+static inline void driver_run(struct driver *d, uint64_t features)
+{
+	driver_set_up(d, features);
+	driver_start(d);
+	assert_int_equal(virtio_device_get_status(d->vdev),
+			 VIRTIO_CONFIG_S_FEATURES_OK |
+				 VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
 static inline void driver_reset(struct driver *d)
 {
 	virtio_device_set_status(d->vdev, 0);
 }
 
-static inline bool driver_broken(struct driver *d)
+/* Descriptor @i with a buffer anywhere. */
+static inline void driver_put_desc(struct driver *d, unsigned int q,
+				   unsigned int i, uint64_t addr, uint32_t len,
+				   unsigned int flags, unsigned int next)
 {
-	return virtio_device_get_status(d->vdev) & VIRTIO_CONFIG_S_NEEDS_RESET;
+	driver_desc(d, q)[i] = (struct vring_desc) {
+		.addr = htole64(addr),
+		.len = htole32(len),
+		.flags = htole16((uint16_t)flags),
+		.next = htole16((uint16_t)next),
+	};
 }
 
 static inline void driver_set_desc(struct driver *d, unsigned int q,
 				   unsigned int i, uint32_t len,
 				   unsigned int flags, unsigned int next)
 {
-	driver_desc(d, q)[i] = (struct vring_desc) {
-		.addr = htole64(driver_data_gpa(q, i)),
-		.len = htole32(len),
-		.flags = htole16((uint16_t)flags),
-		.next = htole16((uint16_t)next),
-	};
+	driver_put_desc(d, q, i, driver_data_gpa(q, i), len, flags, next);
 }
 
 /* Make the chain that begins with @head available; no notification. */
@@ -264,6 +303,16 @@ static inline unsigned int driver_wait(struct driver *d, unsigned int q,
 	if (len)
 		*len = le32toh(__atomic_load_n(&elem->len, __ATOMIC_RELAXED));
 	return le32toh(__atomic_load_n(&elem->id, __ATOMIC_RELAXED));
+}
+
+/* Wait until all that was offered is used; returns the last one's length. */
+static inline uint32_t driver_wait_all(struct driver *d, unsigned int q)
+{
+	uint32_t len = 0;
+
+	while (d->seen[q] != d->avail_idx[q])
+		driver_wait(d, q, &len);
+	return len;
 }
 
 static inline void driver_wait_broken(struct driver *d)

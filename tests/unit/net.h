@@ -1,39 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * For the tests of virtio/net*.c: a network device over a backend that this
- * file plays, with a driver and a transport that it plays, too, and RAM without
- * KVM.
+ * file plays, with the driver of driver.h.
  */
 #ifndef TESTS_NET_H
 #define TESTS_NET_H
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "driver.h"
 
-#include <endian.h>
-#include <errno.h>
-#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
-#include <linux/virtio_ring.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <lkvm/machine.h>
-#include <lkvm/util.h>
 #include <lkvm/virtio-net.h>
 
 #define QUEUES 5
 #define SIZE 64 /* of every queue */
-#define RING(queue) (0x100000 + 0x8000ULL * (queue))
-#define AVAIL 0x4000
-#define USED 0x5000
 #define BUFFERS 0x200000
 #define RAM (4 * MIB)
 
@@ -41,7 +24,6 @@
 #define WRITE VRING_DESC_F_WRITE
 #define HEADER NET_HEADER_BYTES
 
-#define VERSION_1 BIT_ULL(VIRTIO_F_VERSION_1)
 #define MRG BIT_ULL(VIRTIO_NET_F_MRG_RXBUF)
 #define CTRL BIT_ULL(VIRTIO_NET_F_CTRL_VQ)
 
@@ -58,25 +40,11 @@ struct wire {
 	unsigned int put, taken;
 };
 
-struct ring {
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
-	uint16_t avail_idx;
-	uint16_t seen; /* of the used ring */
-	unsigned int next_desc;
-};
-
 struct fixture {
-	struct machine machine;
-	struct virtio_transport transport;
+	struct driver driver;
 	struct io_thread *main; /* plays the main loop */
 	struct device *device;
-	struct virtio_device *vdev;
-	uint8_t *ram;
-	struct ring ring[QUEUES];
-	int notify_fd[QUEUES];
-	_Atomic unsigned int config_signals;
+	unsigned int next_desc[QUEUES];
 
 	/* the backend */
 	struct net_backend backend;
@@ -242,99 +210,17 @@ int net_backend_create(const struct net_options *options, const char *name,
 	return 0;
 }
 
-/* ---- the transport ------------------------------------------------------- */
-
-static inline void fake_signal_queue(void *transport, struct virtq *vq)
-{
-	(void)transport;
-	(void)vq;
-}
-
-static inline void fake_signal_config(void *transport)
-{
-	atomic_fetch_add(&((struct fixture *)transport)->config_signals, 1);
-}
-
-static inline int fake_attach_notify(void *transport, unsigned int index,
-				     int fd)
-{
-	((struct fixture *)transport)->notify_fd[index] = fd;
-	return 0;
-}
-
-static inline void fake_detach_notify(void *transport, unsigned int index,
-				      int fd)
-{
-	struct fixture *f = transport;
-
-	assert_int_equal(f->notify_fd[index], fd);
-	f->notify_fd[index] = -1;
-}
-
-static inline void fake_nothing(void *transport)
-{
-	(void)transport;
-}
-
-static const struct virtio_transport_ops fake_transport_ops = {
-	.signal_queue = fake_signal_queue,
-	.signal_config = fake_signal_config,
-	.attach_notify = fake_attach_notify,
-	.detach_notify = fake_detach_notify,
-	.destroy = fake_nothing,
-	.reset = fake_nothing,
-};
-
-static inline int fake_attach(struct machine *machine,
-			      struct virtio_device *vdev)
-{
-	vdev->transport_ops = &fake_transport_ops;
-	vdev->transport = container_of(machine, struct fixture, machine);
-	return 0;
-}
-
 /* ---- the driver ---------------------------------------------------------- */
-
-static inline void set_up_queue(struct fixture *f, unsigned int index)
-{
-	struct ring *ring = &f->ring[index];
-	uint8_t *at = f->ram + RING(index);
-
-	ring->desc = (struct vring_desc *)at;
-	ring->avail = (struct vring_avail *)(at + AVAIL);
-	ring->used = (struct vring_used *)(at + USED);
-	memset(at, 0, 0x8000);
-	ring->avail_idx = 0;
-	ring->seen = 0;
-	ring->next_desc = 0;
-	virtio_device_set_queue(f->vdev, index, VIRTQ_REG_SIZE, SIZE);
-	virtio_device_set_queue(f->vdev, index, VIRTQ_REG_DESC, RING(index));
-	virtio_device_set_queue(f->vdev, index, VIRTQ_REG_DRIVER,
-				RING(index) + AVAIL);
-	virtio_device_set_queue(f->vdev, index, VIRTQ_REG_DEVICE,
-				RING(index) + USED);
-	virtio_device_set_queue(f->vdev, index, VIRTQ_REG_READY, 1);
-}
 
 static inline void start(struct fixture *f, uint64_t features)
 {
-	struct virtio_device *vdev = f->vdev;
-
-	features |= VERSION_1;
-	virtio_device_set_features(vdev, 0, (uint32_t)features);
-	virtio_device_set_features(vdev, 1, (uint32_t)(features >> 32));
-	virtio_device_set_status(vdev, VIRTIO_CONFIG_S_FEATURES_OK);
-	for (unsigned int i = 0; i < vdev->nr_queues; i++)
-		set_up_queue(f, i);
-	virtio_device_set_status(vdev, VIRTIO_CONFIG_S_DRIVER_OK);
-	assert_int_equal(virtio_device_get_status(vdev),
-			 VIRTIO_CONFIG_S_FEATURES_OK |
-				 VIRTIO_CONFIG_S_DRIVER_OK);
+	memset(f->next_desc, 0, sizeof(f->next_desc));
+	driver_run(&f->driver, features);
 }
 
 static inline void kick(struct fixture *f, unsigned int queue)
 {
-	eventfd_write(f->notify_fd[queue], 1);
+	driver_kick(&f->driver, queue);
 }
 
 /* One piece of a chain: where in BUFFERS, how long, VRING_DESC_F_WRITE or 0. */
@@ -347,23 +233,15 @@ struct piece {
 static inline uint16_t offer(struct fixture *f, unsigned int queue,
 			     const struct piece *piece, unsigned int count)
 {
-	struct ring *ring = &f->ring[queue];
-	unsigned int head = ring->next_desc % SIZE;
+	unsigned int head = f->next_desc[queue] % SIZE;
 
-	for (unsigned int i = 0; i < count; i++) {
-		struct vring_desc *desc = &ring->desc[(head + i) % SIZE];
-
-		desc->addr = htole64(BUFFERS + piece[i].at);
-		desc->len = htole32(piece[i].len);
-		desc->flags = htole16((uint16_t)(piece[i].flags |
-						 (i + 1 < count ? NEXT : 0)));
-		desc->next = htole16((uint16_t)((head + i + 1) % SIZE));
-	}
-	ring->next_desc += count;
-	ring->avail->ring[ring->avail_idx % SIZE] = htole16((uint16_t)head);
-	ring->avail_idx++;
-	__atomic_store_n(&ring->avail->idx, htole16(ring->avail_idx),
-			 __ATOMIC_RELEASE);
+	for (unsigned int i = 0; i < count; i++)
+		driver_put_desc(&f->driver, queue, (head + i) % SIZE,
+				BUFFERS + piece[i].at, piece[i].len,
+				piece[i].flags | (i + 1 < count ? NEXT : 0),
+				(head + i + 1) % SIZE);
+	f->next_desc[queue] += count;
+	driver_offer(&f->driver, queue, head);
 	return (uint16_t)head;
 }
 
@@ -372,32 +250,24 @@ static inline void doze(void)
 	nanosleep(&(struct timespec) { .tv_nsec = 1000000 }, NULL);
 }
 
-static inline uint16_t used_idx(const struct ring *ring)
+static inline uint16_t used_idx(struct fixture *f, unsigned int queue)
 {
-	return le16toh(__atomic_load_n(&ring->used->idx, __ATOMIC_ACQUIRE));
+	return driver_used_idx(&f->driver, queue);
 }
 
 /* Wait for the next used element. */
 static inline struct vring_used_elem next_used(struct fixture *f,
 					       unsigned int queue)
 {
-	struct ring *ring = &f->ring[queue];
 	struct vring_used_elem elem;
 
-	while (used_idx(ring) == ring->seen)
-		doze();
-	elem = ring->used->ring[ring->seen++ % SIZE];
-	return (struct vring_used_elem) {
-		.id = le32toh(elem.id),
-		.len = le32toh(elem.len),
-	};
+	elem.id = driver_wait(&f->driver, queue, &elem.len);
+	return elem;
 }
 
 static inline void await_broken(struct fixture *f)
 {
-	while (!(virtio_device_get_status(f->vdev) &
-		 VIRTIO_CONFIG_S_NEEDS_RESET))
-		doze();
+	driver_wait_broken(&f->driver);
 }
 
 /* A frame with header for the guest, and its backend says so. */
@@ -425,7 +295,7 @@ static inline void nothing(void *opaque)
 
 static inline struct net *net_of(struct fixture *f)
 {
-	return container_of(f->vdev, struct net, vdev);
+	return container_of(f->driver.vdev, struct net, vdev);
 }
 
 static inline void settle(struct fixture *f)
@@ -447,9 +317,9 @@ static inline void create_with(struct fixture *f, unsigned int pairs)
 
 	options.vhost = NET_VHOST_OFF;
 	options.pairs = pairs;
-	assert_int_equal(
-		virtio_net_type.create(&f->machine, &options, &f->device), 0);
-	f->vdev = container_of(f->device, struct virtio_device, device);
+	assert_int_equal(virtio_net_type.create(&f->driver.machine, &options,
+						&f->device),
+			 0);
 }
 
 static inline int setup_pairs(void **state, unsigned int pairs)
@@ -457,18 +327,12 @@ static inline int setup_pairs(void **state, unsigned int pairs)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	log_set_level(LOG_LEVEL_ERROR);
+	driver_init_ram(&f->driver, RAM);
+	f->driver.size = SIZE;
 	the_fixture = f;
-	memory_init(&f->machine.memory, -1);
-	assert_int_equal(memory_add_ram(&f->machine.memory, 0, RAM), 0);
-	f->ram = guest_map(&f->machine.memory, 0, RAM);
-	f->transport.attach = fake_attach;
-	f->machine.virtio_transport = &f->transport;
 	assert_int_equal(io_thread_create("main", &f->main), 0);
-	f->machine.loop = io_thread_loop(f->main);
+	f->driver.machine.loop = io_thread_loop(f->main);
 	pthread_mutex_init(&f->lock, NULL);
-	for (unsigned int i = 0; i < QUEUES; i++)
-		f->notify_fd[i] = -1;
 	for (unsigned int i = 0; i < NET_MAX_PAIRS; i++)
 		f->source[i].fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	create_with(f, pairs);
@@ -506,7 +370,7 @@ static inline int teardown(void **state)
 	for (unsigned int i = 0; i < NET_MAX_PAIRS; i++)
 		close(f->source[i].fd);
 	pthread_mutex_destroy(&f->lock);
-	memory_release(&f->machine.memory);
+	driver_release(&f->driver);
 	free(f);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A driver's side of one virtqueue, in RAM without KVM: for the tests of
- * virtio/queue*.c. The functions at the end hide which layout the ring has.
+ * virtio/queue*.c. Those for either layout hide which layout the ring has.
  */
 #ifndef TESTS_UNIT_QUEUE_H
 #define TESTS_UNIT_QUEUE_H
@@ -17,6 +17,7 @@
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include <lkvm/util.h>
 #include <lkvm/virtio.h>
@@ -118,6 +119,17 @@ static inline void offer(struct fixture *f, uint16_t head)
 static inline int pop(struct fixture *f)
 {
 	return virtq_pop(&f->vq, &f->chain);
+}
+
+/* Chains that were popped and not pushed. */
+static inline unsigned int in_flight(const struct fixture *f)
+{
+	unsigned int count = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(f->vq.in_flight_map); i++)
+		count += (unsigned int)__builtin_popcountll(
+			f->vq.in_flight_map[i]);
+	return count;
 }
 
 /* ---- either layout ------------------------------------------------------- */
@@ -293,6 +305,46 @@ static inline bool must_notify(struct fixture *f, uint16_t old, bool old_wrap)
 	if (old_wrap != f->avail_wrap)
 		old -= f->vq.size;
 	return vring_need_event(event, new, old);
+}
+
+/* ---- a device on a thread ------------------------------------------------- */
+
+#define STRESS_ROUNDS 30000
+
+struct stress {
+	struct fixture *f;
+	int kick_fd; /* driver to device */
+	int irq_fd; /* device to driver */
+};
+
+static inline void wait_fd(int fd)
+{
+	eventfd_t count;
+
+	assert_int_equal(eventfd_read(fd, &count), 0);
+}
+
+/* Serves all chains of @opaque, a stress, and sleeps whenever it may. */
+static inline void *device_thread(void *opaque)
+{
+	struct stress *s = opaque;
+	struct virtq *vq = &s->f->vq;
+	unsigned int done = 0;
+
+	while (done < STRESS_ROUNDS) {
+		virtq_disable_notify(vq);
+		do {
+			while (virtq_pop(vq, &s->f->chain) > 0) {
+				virtq_push(vq, s->f->chain.head, 1);
+				done++;
+			}
+		} while (virtq_enable_notify(vq));
+		if (virtq_should_signal(vq))
+			eventfd_write(s->irq_fd, 1);
+		if (done < STRESS_ROUNDS)
+			wait_fd(s->kick_fd);
+	}
+	return NULL;
 }
 
 #endif

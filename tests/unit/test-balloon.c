@@ -15,11 +15,11 @@ static void options_choose_features(void **state)
 	uint32_t features;
 
 	assert_int_equal(try_create(f, &options), 0);
-	features = virtio_device_get_features(f->vdev, 0);
+	features = virtio_device_get_features(f->driver.vdev, 0);
 	assert_int_equal(features & all, 0);
 	assert_true(features & F(MUST_TELL_HOST));
 	assert_true(features & F(PAGE_POISON));
-	assert_int_equal(f->vdev->ops->id, VIRTIO_ID_BALLOON);
+	assert_int_equal(f->driver.vdev->ops->id, VIRTIO_ID_BALLOON);
 	assert_int_equal(le32toh(config(f).num_pages), 16);
 	virtio_balloon_type.destroy(f->device);
 
@@ -30,7 +30,7 @@ static void options_choose_features(void **state)
 		.reporting = true,
 	};
 	assert_int_equal(try_create(f, &options), 0);
-	features = virtio_device_get_features(f->vdev, 0);
+	features = virtio_device_get_features(f->driver.vdev, 0);
 	assert_int_equal(features & all, all);
 }
 
@@ -43,24 +43,25 @@ static void bad_options_leave_nothing(void **state)
 	options.target = RAM + 1;
 	assert_int_equal(try_create(f, &options), -EINVAL);
 	options.target = RAM;
-	f->transport.attach = fake_attach_fails;
+	f->driver.transport.attach = driver_attach_refused;
 	assert_int_equal(try_create(f, &options), -ENOSPC);
 	assert_null(f->device);
-	f->transport.attach = fake_attach;
+	f->driver.transport.attach = driver_attach;
 	assert_int_equal(try_create(f, &options), 0);
 	first = f->device;
-	f->machine.devices = first;
+	f->driver.machine.devices = first;
 	assert_int_equal(try_create(f, &options), -EEXIST);
 	assert_ptr_equal(f->device, first);
-	f->machine.devices = NULL;
+	f->driver.machine.devices = NULL;
 	/* A guest does not tell when it uses a reported huge page again. */
-	f->machine.memory.page_size = 2 * MIB;
+	f->driver.machine.memory.page_size = 2 * MIB;
 	virtio_balloon_type.destroy(first);
 	options.hinting = true;
 	assert_int_equal(try_create(f, &options), -EINVAL);
 	options.hinting = false;
 	assert_int_equal(try_create(f, &options), 0);
-	assert_false(virtio_device_get_features(f->vdev, 0) & F(REPORTING));
+	assert_false(virtio_device_get_features(f->driver.vdev, 0) &
+		     F(REPORTING));
 }
 
 static void the_target_can_change(void **state)
@@ -70,12 +71,12 @@ static void the_target_can_change(void **state)
 	uint32_t generation;
 
 	run(f, 0, 2);
-	generation = virtio_device_config_generation(f->vdev);
+	generation = virtio_device_config_generation(f->driver.vdev);
 	assert_int_equal(virtio_balloon_set_target(f->device, 2 * MIB + 4095),
 			 0);
 	assert_int_equal(le32toh(config(f).num_pages), 512);
-	assert_int_equal(atomic_load(&f->config_signals), 1);
-	assert_int_not_equal(virtio_device_config_generation(f->vdev),
+	assert_int_equal(atomic_load(&f->driver.config_signals), 1);
+	assert_int_not_equal(virtio_device_config_generation(f->driver.vdev),
 			     generation);
 	assert_int_equal(virtio_balloon_set_target(f->device, RAM + 1),
 			 -EINVAL);
@@ -95,16 +96,16 @@ static void the_driver_writes_its_own_fields_only(void **state)
 
 	assert_int_equal(virtio_balloon_set_target(f->device, PAGE), 0);
 	memset(bytes, 0x11, sizeof(bytes));
-	virtio_device_write_config(f->vdev, 0, bytes, sizeof(bytes));
+	virtio_device_write_config(f->driver.vdev, 0, bytes, sizeof(bytes));
 	assert_int_equal(le32toh(config(f).num_pages), 1);
 	assert_int_equal(config(f).actual, 0x11111111);
 	assert_int_equal(config(f).free_page_hint_cmd_id, 0);
 	assert_int_equal(config(f).poison_val, 0x11111111);
 	bytes[0] = 0x22;
-	virtio_device_write_config(f->vdev, 7, bytes, 2);
+	virtio_device_write_config(f->driver.vdev, 7, bytes, 2);
 	assert_int_equal(le32toh(config(f).actual), 0x22111111);
 	assert_int_equal(config(f).free_page_hint_cmd_id, 0);
-	virtio_device_write_config(f->vdev, 15, bytes, 2);
+	virtio_device_write_config(f->driver.vdev, 15, bytes, 2);
 	assert_int_equal(config(f).poison_val, 0x11111111);
 }
 
@@ -119,7 +120,7 @@ static void inflated_pages_are_gone(void **state)
 
 	run(f, F(MUST_TELL_HOST), 2);
 	send_list(f, 0, pfns, ARRAY_SIZE(pfns));
-	assert_int_equal(used(f, 0)->ring[0].len, 0);
+	assert_int_equal(driver_used(&f->driver, 0)->ring[0].len, 0);
 	pages_are(f, FIRST, 1, 0xa5);
 	pages_are(f, FIRST + 1, 3, 0);
 	pages_are(f, FIRST + 4, 3, 0xa5);
@@ -234,7 +235,7 @@ static int setup_huge(void **state)
 
 	setup(state);
 	f = *state;
-	f->machine.memory.page_size = HUGE;
+	f->driver.machine.memory.page_size = HUGE;
 	return try_create(f, &virtio_balloon_defaults);
 }
 
@@ -263,7 +264,7 @@ static void a_reset_empties_the_balloon(void **state)
 
 	run(f, F(MUST_TELL_HOST), 2);
 	inflate_run(f, 0, 0, PER_HUGE - 1);
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	run(f, F(MUST_TELL_HOST), 2);
 	inflate_run(f, 0, PER_HUGE - 1, 1);
 	pages_are(f, FIRST, PER_HUGE, 0xa5);
@@ -279,7 +280,7 @@ static void put_stat(struct fixture *f, unsigned int at, uint16_t tag,
 		.val = htole64(value),
 	};
 
-	memcpy(f->ram + LIST + at * sizeof(stat), &stat, sizeof(stat));
+	memcpy(f->driver.ram + LIST + at * sizeof(stat), &stat, sizeof(stat));
 }
 
 static void offer_stats(struct fixture *f, size_t len)
@@ -405,10 +406,10 @@ static void the_queue_of_reports_may_be_the_fifth(void **state)
 {
 	struct fixture *f = *state;
 
-	negotiate(f, F(REPORTING) | BASE);
-	set_up_queue(f, 0);
-	set_up_queue(f, 1);
-	set_up_queue(f, 4);
+	driver_negotiate(&f->driver, F(REPORTING));
+	driver_set_queue(&f->driver, 0);
+	driver_set_queue(&f->driver, 1);
+	driver_set_queue(&f->driver, 4);
 	driver_ok(f);
 	report(f, 4);
 	check_reported(f);
@@ -433,12 +434,12 @@ static void poisoned_pages_stay(void **state)
 	struct fixture *f = *state;
 	const uint32_t poison = htole32(0xaaaaaaaa);
 
-	virtio_device_write_config(f->vdev, 12, &poison, 4);
+	virtio_device_write_config(f->driver.vdev, 12, &poison, 4);
 	run(f, F(REPORTING) | F(PAGE_POISON), 3);
 	report(f, 2);
 	pages_are(f, FIRST, PAGES - FIRST, 0xa5);
 	/* A driver whose pages are zero loses nothing. */
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	assert_int_equal(config(f).poison_val, 0);
 	run(f, F(REPORTING) | F(PAGE_POISON), 3);
 	report(f, 2);
@@ -448,18 +449,18 @@ static void poisoned_pages_stay(void **state)
 static void command(struct fixture *f, uint32_t id)
 {
 	id = htole32(id);
-	memcpy(f->ram + LIST, &id, 4);
+	memcpy(f->driver.ram + LIST, &id, 4);
 	set_desc(f, 2, 0, LIST, 4, 0);
 	offer(f, 2, 0);
 	/* There was no eventfd: it is over. */
-	assert_int_equal(used_idx(f, 2), f->avail_idx[2]);
+	assert_int_equal(used_idx(f, 2), f->driver.avail_idx[2]);
 }
 
 static void hint(struct fixture *f, unsigned int page)
 {
 	set_desc(f, 2, 0, FREE + page * (uint64_t)PAGE, PAGE, WRITE);
 	offer(f, 2, 0);
-	assert_int_equal(used_idx(f, 2), f->avail_idx[2]);
+	assert_int_equal(used_idx(f, 2), f->driver.avail_idx[2]);
 }
 
 static void a_round_of_hints_takes_free_pages(void **state)
@@ -470,7 +471,7 @@ static void a_round_of_hints_takes_free_pages(void **state)
 	run(f, F(FREE_PAGE_HINT), 3);
 	assert_int_equal(virtio_balloon_hint(f->device), 0);
 	assert_int_equal(virtio_balloon_hint(f->device), -EBUSY);
-	assert_int_equal(atomic_load(&f->config_signals), 1);
+	assert_int_equal(atomic_load(&f->driver.config_signals), 1);
 	id = le32toh(config(f).free_page_hint_cmd_id);
 	assert_true(id > VIRTIO_BALLOON_CMD_ID_DONE);
 
@@ -485,7 +486,7 @@ static void a_round_of_hints_takes_free_pages(void **state)
 	command(f, VIRTIO_BALLOON_CMD_ID_STOP);
 	assert_int_equal(le32toh(config(f).free_page_hint_cmd_id),
 			 VIRTIO_BALLOON_CMD_ID_DONE);
-	assert_int_equal(atomic_load(&f->config_signals), 2);
+	assert_int_equal(atomic_load(&f->driver.config_signals), 2);
 	hint(f, 4); /* after its end */
 	pages_are(f, FIRST + 4, 1, 0xa5);
 	assert_int_equal(counter(f, "hinted-bytes"), 2 * PAGE);
@@ -502,7 +503,7 @@ static void a_reset_ends_a_round_of_hints(void **state)
 	run(f, F(FREE_PAGE_HINT), 3);
 	assert_int_equal(virtio_balloon_hint(f->device), 0);
 	command(f, le32toh(config(f).free_page_hint_cmd_id));
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	assert_int_equal(config(f).free_page_hint_cmd_id, 0);
 	assert_int_equal(virtio_balloon_hint(f->device), -ENOTSUP);
 	run(f, F(FREE_PAGE_HINT), 3);

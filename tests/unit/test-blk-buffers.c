@@ -6,29 +6,12 @@
  *
  * An image that only notes what it is asked for stands in for disk/image.c.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "driver.h"
 
-#include <endian.h>
 #include <linux/virtio_blk.h>
-#include <linux/virtio_config.h>
-#include <linux/virtio_ring.h>
-#include <semaphore.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 
 #include <lkvm/image.h>
-#include <lkvm/machine.h>
-#include <lkvm/util.h>
-#include <lkvm/virtio.h>
 
-#define DESC 0x1000
-#define AVAIL 0x3000
-#define USED 0x4000
 #define HEADER 0x10008 /* aligned as a kernel's own allocator does */
 #define STATUS 0x11003
 #define DATA 0x20000
@@ -38,16 +21,10 @@
 #define WRITE VRING_DESC_F_WRITE
 
 struct fixture {
-	struct machine machine;
-	struct virtio_transport transport;
+	struct driver driver;
 	struct device *device;
 	struct image image;
 	struct image_queue queue;
-	uint8_t *ram;
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	int notify_fd;
-	sem_t served;
 	/* what the image was asked for last */
 	unsigned int count;
 	struct iovec iov[8];
@@ -123,82 +100,20 @@ void image_submit(struct image_queue *queue, struct image_request *request)
 	request->done(request, 0);
 }
 
-/* ---- in place of a transport -------------------------------------------- */
-
-static void signal_queue(void *transport, struct virtq *vq)
-{
-	struct fixture *f = transport;
-
-	(void)vq;
-	sem_post(&f->served);
-}
-
-static int attach_notify(void *transport, unsigned int index, int fd)
-{
-	struct fixture *f = transport;
-
-	(void)index;
-	f->notify_fd = fd;
-	return 0;
-}
-
-static void detach_notify(void *transport, unsigned int index, int fd)
-{
-	(void)transport;
-	(void)index;
-	(void)fd;
-}
-
-static void nothing(void *transport)
-{
-	(void)transport;
-}
-
-static const struct virtio_transport_ops transport_ops = {
-	.signal_queue = signal_queue,
-	.signal_config = nothing,
-	.attach_notify = attach_notify,
-	.detach_notify = detach_notify,
-	.destroy = nothing,
-	.reset = nothing,
-};
-
-static int attach(struct machine *machine, struct virtio_device *vdev)
-{
-	vdev->transport_ops = &transport_ops;
-	vdev->transport = container_of(machine, struct fixture, machine);
-	return 0;
-}
-
 /* ---- the driver --------------------------------------------------------- */
 
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct virtio_blk_options options = virtio_blk_defaults;
-	struct virtio_device *vdev;
 
 	assert_non_null(f);
 	options.path = (char *)f;
-	memory_init(&f->machine.memory, -1);
-	assert_int_equal(memory_add_ram(&f->machine.memory, 0, RAM), 0);
-	f->ram = guest_map(&f->machine.memory, 0, RAM);
-	f->desc = (struct vring_desc *)(f->ram + DESC);
-	f->avail = (struct vring_avail *)(f->ram + AVAIL);
-	f->transport.attach = attach;
-	f->machine.virtio_transport = &f->transport;
-	sem_init(&f->served, 0, 0);
-	assert_int_equal(
-		virtio_blk_type.create(&f->machine, &options, &f->device), 0);
-	vdev = container_of(f->device, struct virtio_device, device);
-	virtio_device_set_features(vdev, 0, 1U << VIRTIO_BLK_F_FLUSH);
-	virtio_device_set_features(vdev, 1, 1U << (VIRTIO_F_VERSION_1 - 32));
-	virtio_device_set_status(vdev, VIRTIO_CONFIG_S_FEATURES_OK);
-	virtio_device_set_queue(vdev, 0, VIRTQ_REG_DESC, DESC);
-	virtio_device_set_queue(vdev, 0, VIRTQ_REG_DRIVER, AVAIL);
-	virtio_device_set_queue(vdev, 0, VIRTQ_REG_DEVICE, USED);
-	virtio_device_set_queue(vdev, 0, VIRTQ_REG_READY, 1);
-	virtio_device_set_status(vdev, VIRTIO_CONFIG_S_DRIVER_OK);
+	driver_init_ram(&f->driver, RAM);
+	assert_int_equal(virtio_blk_type.create(&f->driver.machine, &options,
+						&f->device),
+			 0);
+	driver_run(&f->driver, BIT_ULL(VIRTIO_BLK_F_FLUSH));
 	*state = f;
 	return 0;
 }
@@ -208,8 +123,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	virtio_blk_type.destroy(f->device);
-	sem_destroy(&f->served);
-	memory_release(&f->machine.memory);
+	driver_release(&f->driver);
 	free(f);
 	return 0;
 }
@@ -217,10 +131,7 @@ static int teardown(void **state)
 static void set(struct fixture *f, unsigned int index, uint64_t addr,
 		uint32_t len, unsigned int flags)
 {
-	f->desc[index].addr = htole64(addr);
-	f->desc[index].len = htole32(len);
-	f->desc[index].flags = htole16((uint16_t)flags);
-	f->desc[index].next = htole16((uint16_t)(index + 1));
+	driver_put_desc(&f->driver, 0, index, addr, len, flags, index + 1);
 }
 
 /* The chain at descriptor 0. */
@@ -228,18 +139,17 @@ static void serve(struct fixture *f, uint32_t type)
 {
 	const struct virtio_blk_outhdr header = { .type = htole32(type) };
 
-	memcpy(f->ram + HEADER, &header, sizeof(header));
-	__atomic_store_n(&f->avail->idx, htole16(1), __ATOMIC_SEQ_CST);
-	assert_int_equal(eventfd_write(f->notify_fd, 1), 0);
-	while (sem_wait(&f->served))
-		;
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
+	memcpy(f->driver.ram + HEADER, &header, sizeof(header));
+	driver_offer(&f->driver, 0, 0);
+	driver_kick(&f->driver, 0);
+	driver_wait_all(&f->driver, 0);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_OK);
 }
 
 static void assert_buffer(const struct fixture *f, unsigned int index,
 			  uint64_t addr, size_t len)
 {
-	assert_ptr_equal(f->iov[index].iov_base, f->ram + addr);
+	assert_ptr_equal(f->iov[index].iov_base, f->driver.ram + addr);
 	assert_int_equal(f->iov[index].iov_len, len);
 }
 

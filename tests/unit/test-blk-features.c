@@ -35,13 +35,13 @@ static struct virtio_blk_config config(struct fixture *f)
 {
 	struct virtio_blk_config config;
 
-	virtio_device_read_config(f->vdev, 0, &config, sizeof(config));
+	virtio_device_read_config(f->driver.vdev, 0, &config, sizeof(config));
 	return config;
 }
 
 static bool offers(struct fixture *f, unsigned int feature)
 {
-	return virtio_device_get_features(f->vdev, 0) & BIT_ULL(feature);
+	return virtio_device_get_features(f->driver.vdev, 0) & BIT_ULL(feature);
 }
 
 /* ---- discard and write zeroes ------------------------------------------- */
@@ -55,7 +55,7 @@ static void set_segment(struct fixture *f, unsigned int index, uint64_t sector,
 		.flags = htole32(flags),
 	};
 
-	memcpy(f->ram + DATA + index * sizeof(segment), &segment,
+	memcpy(f->driver.ram + DATA + index * sizeof(segment), &segment,
 	       sizeof(segment));
 }
 
@@ -63,7 +63,7 @@ static void set_segment(struct fixture *f, unsigned int index, uint64_t sector,
 static uint8_t ranges(struct fixture *f, uint32_t type, unsigned int count)
 {
 	assert_int_equal(request(f, type, 0, count * 16, false), 1);
-	return f->ram[STATUS];
+	return f->driver.ram[STATUS];
 }
 
 static void assert_disk_is_untouched(struct fixture *f)
@@ -156,9 +156,9 @@ static void segments_are_counted(void **state)
 		set_segment(f, i, i, 1, 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
 		request(f, VIRTIO_BLK_T_DISCARD, 0, bad[i], false);
-		assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_IOERR);
+		assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
 		request(f, VIRTIO_BLK_T_WRITE_ZEROES, 0, bad[i], false);
-		assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_IOERR);
+		assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
 	}
 	assert_disk_is_untouched(f);
 	assert_int_equal(ranges(f, VIRTIO_BLK_T_WRITE_ZEROES, BLK_MAX_SEGMENTS),
@@ -227,9 +227,9 @@ static void read_only_disk_keeps_its_ranges(void **state)
 	run(f, FEATURES);
 	set_segment(f, 0, 8, 8, 0);
 	ranges(f, VIRTIO_BLK_T_DISCARD, 1);
-	assert_int_not_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
+	assert_int_not_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_OK);
 	ranges(f, VIRTIO_BLK_T_WRITE_ZEROES, 1);
-	assert_int_not_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
+	assert_int_not_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_OK);
 	assert_disk_is_untouched(f);
 }
 
@@ -238,13 +238,13 @@ static void data_of_the_wrong_direction_is_an_error(void **state)
 	struct fixture *f = *state;
 
 	request(f, VIRTIO_BLK_T_IN, 3, 512, false);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_IOERR);
-	memset(f->ram + DATA, 0xa5, 512);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
+	memset(f->driver.ram + DATA, 0xa5, 512);
 	request(f, VIRTIO_BLK_T_OUT, 3, 512, true);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_IOERR);
-	assert_memory_is(f->ram + DATA, 0xa5, 512);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
+	assert_memory_is(f->driver.ram + DATA, 0xa5, 512);
 	request(f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, true);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_IOERR);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
 	assert_disk_is_untouched(f);
 }
 
@@ -255,14 +255,15 @@ static unsigned int syncs_of_a_write(struct fixture *f)
 	unsigned int before = atomic_load(&syncs);
 
 	request(f, VIRTIO_BLK_T_OUT, 3, 512, false);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_OK);
 	return atomic_load(&syncs) - before;
 }
 
 static void set_wce(struct fixture *f, uint8_t wce)
 {
-	virtio_device_write_config(
-		f->vdev, offsetof(struct virtio_blk_config, wce), &wce, 1);
+	virtio_device_write_config(f->driver.vdev,
+				   offsetof(struct virtio_blk_config, wce),
+				   &wce, 1);
 }
 
 static void driver_chooses_the_cache_mode(void **state)
@@ -282,7 +283,7 @@ static void driver_chooses_the_cache_mode(void **state)
 	assert_int_equal(syncs_of_a_write(f), 0);
 	/* A reset forgets it. */
 	set_wce(f, 0);
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	run(f, ALL_FEATURES);
 	assert_int_equal(syncs_of_a_write(f), 0);
 }
@@ -319,7 +320,7 @@ static void cache_unsafe_never_syncs(void **state)
 	set_wce(f, 0);
 	assert_int_equal(syncs_of_a_write(f), 0);
 	request(f, VIRTIO_BLK_T_FLUSH, 0, 0, false);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_OK);
 	assert_int_equal(atomic_load(&syncs), 0);
 }
 
@@ -345,10 +346,12 @@ static void every_queue_is_served(void **state)
 		for (unsigned int i = 0; i < QUEUES; i++) {
 			use(f, i);
 			request(f, VIRTIO_BLK_T_IN, 5 + i, 512, true);
-			assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
-			assert_memory_is(f->ram + DATA, (uint8_t)(5 + i), 512);
+			assert_int_equal(f->driver.ram[STATUS],
+					 VIRTIO_BLK_S_OK);
+			assert_memory_is(f->driver.ram + DATA, (uint8_t)(5 + i),
+					 512);
 		}
-		virtio_device_set_status(f->vdev, 0);
+		virtio_device_set_status(f->driver.vdev, 0);
 	}
 	assert_int_equal(counter(f, "reads"), 3 * QUEUES);
 }
@@ -367,8 +370,9 @@ static void queues_work_at_the_same_time(void **state)
 		};
 
 		use(f, i);
-		memcpy(f->ram + HEADER + 16 * i, &header, sizeof(header));
-		memset(f->ram + DATA + 8192 * i, 0xa0 + (int)i, 8192);
+		memcpy(f->driver.ram + HEADER + 16 * i, &header,
+		       sizeof(header));
+		memset(f->driver.ram + DATA + 8192 * i, 0xa0 + (int)i, 8192);
 		set(f, 0, HEADER + 16 * i, 16, NEXT, 1);
 		set(f, 1, DATA + 8192 * i, 8192, NEXT, 2);
 		set(f, 2, STATUS + i, 1, WRITE, 0);
@@ -381,7 +385,7 @@ static void queues_work_at_the_same_time(void **state)
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		use(f, i);
 		wait_used(f);
-		assert_int_equal(f->ram[STATUS + i], VIRTIO_BLK_S_OK);
+		assert_int_equal(f->driver.ram[STATUS + i], VIRTIO_BLK_S_OK);
 		assert_sector_is(f, 16 * i, (uint8_t)(0xa0 + i));
 		assert_sector_is(f, 16 * i + 15, (uint8_t)(0xa0 + i));
 	}
@@ -419,10 +423,10 @@ static void longest_queue_is_served(void **state)
 
 	options.queue_size = VIRTQ_MAX_SIZE;
 	create_with(f, &options);
-	assert_int_equal(virtio_device_get_queue(f->vdev, 0,
+	assert_int_equal(virtio_device_get_queue(f->driver.vdev, 0,
 						 VIRTQ_REG_MAX_SIZE),
 			 VIRTQ_MAX_SIZE);
-	f->size = VIRTQ_MAX_SIZE;
+	f->driver.size = VIRTQ_MAX_SIZE;
 	run(f, FEATURES);
 	set_header(f, VIRTIO_BLK_T_FLUSH, 0);
 	for (unsigned int i = 0; i < VIRTQ_MAX_SIZE / 2; i++) {
@@ -441,12 +445,12 @@ static void shorter_queue_is_served(void **state)
 	struct fixture *f = *state;
 
 	create(f, false);
-	f->size = 4;
+	f->driver.size = 4;
 	run(f, FEATURES);
 	for (unsigned int i = 0; i < 20; i++) {
 		request(f, VIRTIO_BLK_T_IN, i, 512, true);
-		assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
-		assert_memory_is(f->ram + DATA, (uint8_t)i, 512);
+		assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_OK);
+		assert_memory_is(f->driver.ram + DATA, (uint8_t)i, 512);
 	}
 }
 
@@ -469,13 +473,13 @@ static void full_host_disk_is_an_io_error(void **state)
 	atomic_store(&write_error, ENOSPC);
 	for (unsigned int i = 0; i < 100; i++) {
 		request(f, VIRTIO_BLK_T_OUT, 3, 512, false);
-		assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_IOERR);
+		assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
 	}
 	atomic_store(&write_error, 0);
 	request(f, VIRTIO_BLK_T_OUT, 3, 512, false);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_OK);
 	assert_int_equal(counter(f, "errors"), 100);
-	assert_int_equal(virtio_device_get_status(f->vdev) &
+	assert_int_equal(virtio_device_get_status(f->driver.vdev) &
 				 VIRTIO_CONFIG_S_NEEDS_RESET,
 			 0);
 }
@@ -485,24 +489,24 @@ static void full_host_disk_is_an_io_error(void **state)
 static void growing_is_told_to_the_guest(void **state)
 {
 	struct fixture *f = *state;
-	uint32_t generation = virtio_device_config_generation(f->vdev);
+	uint32_t generation = virtio_device_config_generation(f->driver.vdev);
 
 	/* Nothing changed, nothing told. */
 	assert_int_equal(virtio_blk_resize(f->device), 0);
-	assert_int_equal(atomic_load(&f->config_signals), 0);
+	assert_int_equal(atomic_load(&f->driver.config_signals), 0);
 
 	request(f, VIRTIO_BLK_T_IN, SECTORS, 512, true);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_IOERR);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
 	assert_int_equal(ftruncate(f->fd, 2 * DISK_SIZE), 0);
 	assert_int_equal(virtio_blk_resize(f->device), 0);
-	assert_int_equal(atomic_load(&f->config_signals), 1);
-	assert_int_not_equal(virtio_device_config_generation(f->vdev),
+	assert_int_equal(atomic_load(&f->driver.config_signals), 1);
+	assert_int_not_equal(virtio_device_config_generation(f->driver.vdev),
 			     generation);
 	assert_int_equal(le64toh(config(f).capacity), 2 * SECTORS);
 	request(f, VIRTIO_BLK_T_IN, 2 * SECTORS - 1, 512, true);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_OK);
 	request(f, VIRTIO_BLK_T_IN, 2 * SECTORS, 512, true);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_IOERR);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
 }
 
 static void shrinking_is_told_to_the_guest(void **state)
@@ -513,9 +517,9 @@ static void shrinking_is_told_to_the_guest(void **state)
 	assert_int_equal(virtio_blk_resize(f->device), 0);
 	assert_int_equal(le64toh(config(f).capacity), SECTORS / 2);
 	request(f, VIRTIO_BLK_T_OUT, SECTORS / 2, 512, false);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_IOERR);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_IOERR);
 	request(f, VIRTIO_BLK_T_OUT, SECTORS / 2 - 1, 512, false);
-	assert_int_equal(f->ram[STATUS], VIRTIO_BLK_S_OK);
+	assert_int_equal(f->driver.ram[STATUS], VIRTIO_BLK_S_OK);
 	/* It has not grown again by the write. */
 	assert_int_equal(lseek(f->fd, 0, SEEK_END), DISK_SIZE / 2);
 }
@@ -527,8 +531,8 @@ static void parse_ok(const char *text, struct virtio_blk_options *options,
 {
 	*options = virtio_blk_defaults;
 	strcpy(copy, text);
-	assert_int_equal(options_parse_list(virtio_blk_keys, NULL, "--disk", copy,
-					    options),
+	assert_int_equal(options_parse_list(virtio_blk_keys, NULL, "--disk",
+					    copy, options),
 			 0);
 }
 
@@ -614,16 +618,14 @@ static void serial_is_the_users(void **state)
 	create_with(f, &options);
 	run(f, FEATURES);
 	request(f, VIRTIO_BLK_T_GET_ID, 0, 20, true);
-	assert_memory_equal(f->ram + DATA, options.serial, 20);
+	assert_memory_equal(f->driver.ram + DATA, options.serial, 20);
 }
 
 /* ---- statistics ---------------------------------------------------------- */
 
 static uint64_t percentile(struct blk *blk, const char *name)
 {
-	struct fixture f = { .device = &blk->vdev.device };
-
-	return counter(&f, name);
+	return driver_counter(&blk->vdev.device, name);
 }
 
 static void percentiles_are_of_all_queues(void **state)
@@ -633,6 +635,7 @@ static void percentiles_are_of_all_queues(void **state)
 	(void)state;
 	assert_non_null(blk);
 	blk->nr_queues = 2;
+	blk->vdev.device.type = &virtio_blk_type;
 	strcpy(blk->vdev.device.name, "vda");
 	/* 90 of 100 us, 9 of 1 ms, one of 1 s. */
 	for (unsigned int i = 0; i < 90; i++)
@@ -664,6 +667,7 @@ static void latencies_of_any_size_are_counted(void **state)
 		blk = calloc(1, sizeof(*blk) + sizeof(*blk->queue));
 		assert_non_null(blk);
 		blk->nr_queues = 1;
+		blk->vdev.device.type = &virtio_blk_type;
 		strcpy(blk->vdev.device.name, "vda");
 		blk_count(&blk->queue[0].counters[BLK_WRITE], 512, ns[i]);
 		us = percentile(blk, "write-p50-us");

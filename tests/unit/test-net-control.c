@@ -326,12 +326,12 @@ static uint8_t ask(struct fixture *f, unsigned int queue, const struct bytes *b)
 		{ ANSWER, 1, WRITE },
 	};
 
-	memcpy(f->ram + BUFFERS + COMMAND, b->data, b->len);
-	f->ram[BUFFERS + ANSWER] = 0x55;
+	memcpy(f->driver.ram + BUFFERS + COMMAND, b->data, b->len);
+	f->driver.ram[BUFFERS + ANSWER] = 0x55;
 	offer(f, queue, pieces, ARRAY_SIZE(pieces));
 	kick(f, queue);
 	assert_int_equal(next_used(f, queue).len, 1);
-	return f->ram[BUFFERS + ANSWER];
+	return f->driver.ram[BUFFERS + ANSWER];
 }
 
 static uint8_t ask_pairs(struct fixture *f, uint16_t pairs)
@@ -346,7 +346,7 @@ static uint8_t ask_pairs(struct fixture *f, uint16_t pairs)
 
 static const struct virtio_net_config *config(struct fixture *f)
 {
-	return (const struct virtio_net_config *)f->vdev->config;
+	return (const struct virtio_net_config *)f->driver.vdev->config;
 }
 
 static void the_backend_follows_pairs_and_offloads(void **state)
@@ -372,7 +372,7 @@ static void the_backend_follows_pairs_and_offloads(void **state)
 	atomic_store(&f->configure_error, 0);
 	assert_int_equal(ask_pairs(f, 3), VIRTIO_NET_ERR);
 	/* A reset forgets all that. */
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	start(f, ALL_CTRL);
 	assert_int_equal(atomic_load(&f->configured_pairs), 1);
 	assert_true(atomic_load(&f->configured) &
@@ -391,7 +391,7 @@ static void without_mq_the_control_queue_is_the_third(void **state)
 	assert_false(net_of(f)->pair[0].filter.promiscuous);
 	assert_int_equal(config(f)->max_virtqueue_pairs, htole16(2));
 	/* And without CTRL_VQ it is a queue like others that nobody serves. */
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	start(f, 0);
 	assert_null(net_of(f)->ctrl);
 }
@@ -409,8 +409,8 @@ static void a_new_address_is_seen_until_reset(void **state)
 	assert_int_equal(ask(f, 2, &b), VIRTIO_NET_OK);
 	settle(f);
 	assert_memory_equal(config(f)->mac, own, ETH_ALEN);
-	assert_int_equal(atomic_load(&f->config_signals), 0);
-	virtio_device_set_status(f->vdev, 0);
+	assert_int_equal(atomic_load(&f->driver.config_signals), 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	assert_memory_equal(config(f)->mac, first, ETH_ALEN);
 }
 
@@ -426,7 +426,7 @@ static void the_link_and_the_announcement_are_told(void **state)
 	backend->frontend->link(backend->opaque, false);
 	settle(f);
 	assert_int_equal(config(f)->status, 0);
-	assert_int_equal(atomic_load(&f->config_signals), 1);
+	assert_int_equal(atomic_load(&f->driver.config_signals), 1);
 	backend->frontend->link(backend->opaque, true);
 	settle(f);
 	assert_int_equal(config(f)->status,
@@ -451,7 +451,7 @@ static void a_command_without_room_for_an_answer_breaks_the_device(void **state)
 	offer(f, 2, &piece, 1);
 	kick(f, 2);
 	await_broken(f);
-	assert_int_equal(used_idx(&f->ring[2]), 0);
+	assert_int_equal(used_idx(f, 2), 0);
 }
 
 static void an_empty_command_is_answered(void **state)
@@ -463,7 +463,7 @@ static void an_empty_command_is_answered(void **state)
 	offer(f, 2, &piece, 1);
 	kick(f, 2);
 	assert_int_equal(next_used(f, 2).len, 1);
-	assert_int_equal(f->ram[BUFFERS + ANSWER], VIRTIO_NET_ERR);
+	assert_int_equal(f->driver.ram[BUFFERS + ANSWER], VIRTIO_NET_ERR);
 }
 
 static void the_filter_works_on_frames(void **state)
@@ -485,7 +485,7 @@ static void the_filter_works_on_frames(void **state)
 	frame[HEADER + 20] = 0x77;
 	arrive(f, frame, sizeof(frame));
 	assert_int_equal(next_used(f, 0).len, sizeof(frame));
-	assert_int_equal(f->ram[BUFFERS + 0x10000 + HEADER + 20], 0x77);
+	assert_int_equal(f->driver.ram[BUFFERS + 0x10000 + HEADER + 20], 0x77);
 	assert_int_equal(atomic_load(&net_of(f)->pair[0].received.frames), 1);
 	/* It is nobody's loss. */
 	assert_int_equal(atomic_load(&net_of(f)->pair[0].received.drops), 0);

@@ -37,7 +37,7 @@ static void send_in_steps(struct fixture *f, size_t len, size_t step)
 						  (uint32_t)MIN(step, len - at),
 						  0 };
 	for (size_t at = 0; at < len; at += step)
-		memcpy(f->ram + BUFFERS + 2 * at, bytes + at,
+		memcpy(f->driver.ram + BUFFERS + 2 * at, bytes + at,
 		       MIN(step, len - at));
 	head = offer(f, TX, piece, count);
 	kick(f, TX);
@@ -123,10 +123,10 @@ static void frames_wait_for_a_busy_backend_in_order(void **state)
 		kick(f, TX);
 	}
 	settle(f);
-	assert_int_equal(used_idx(&f->ring[TX]), 0);
+	assert_int_equal(used_idx(f, TX), 0);
 	/* Paused and gone on with, nothing is lost either. */
 	virtio_net_type.quiesce(f->device);
-	assert_int_equal(f->vdev->queue[TX].last_avail, 0);
+	assert_int_equal(f->driver.vdev->queue[TX].last_avail, 0);
 	virtio_net_type.resume(f->device);
 	atomic_store(&f->send_error, 0);
 	eventfd_write(f->source[0].fd, 1);
@@ -162,13 +162,13 @@ static void expect_frame(struct fixture *f, const uint8_t *bytes, size_t len,
 
 	for (unsigned int i = 0; i < buffers; i++) {
 		struct vring_used_elem used = next_used(f, RX);
-		struct vring_desc *desc = &f->ring[RX].desc[used.id];
-		uint8_t *buffer = f->ram + le64toh(desc->addr);
+		struct vring_desc *desc = &driver_desc(&f->driver, RX)[used.id];
+		uint8_t *buffer = f->driver.ram + le64toh(desc->addr);
 
 		if (!i) {
 			/* All of them came at once. */
-			assert_true((uint16_t)(used_idx(&f->ring[RX]) -
-					       f->ring[RX].seen) >=
+			assert_true((uint16_t)(used_idx(f, RX) -
+					       f->driver.seen[RX]) >=
 				    buffers - 1);
 			assert_int_equal(buffer[10] | buffer[11] << 8, buffers);
 			memcpy(buffer + 10, bytes + 10, 2);
@@ -213,8 +213,9 @@ static void a_buffer_may_be_a_chain_and_begin_anywhere(void **state)
 	arrive(f, bytes, HEADER + 1514);
 	assert_int_equal(next_used(f, RX).len, HEADER + 1514);
 	/* 5.1.6.4.1: one buffer, told also when they are not merged. */
-	assert_int_equal(f->ram[BUFFERS + 10], 1);
-	assert_memory_equal(f->ram + BUFFERS + HEADER, bytes + HEADER, 1514);
+	assert_int_equal(f->driver.ram[BUFFERS + 10], 1);
+	assert_memory_equal(f->driver.ram + BUFFERS + HEADER, bytes + HEADER,
+			    1514);
 	free(bytes);
 }
 
@@ -249,10 +250,10 @@ static void frames_wait_for_buffers(void **state)
 	offer_buffers(f, 2, 0x4000, 1000);
 	arrive(f, bytes, HEADER + 5000);
 	settle(f);
-	assert_int_equal(used_idx(&f->ring[RX]), 1);
+	assert_int_equal(used_idx(f, RX), 1);
 	offer_buffers(f, 2, 0x8000, 1000);
 	settle(f);
-	assert_int_equal(used_idx(&f->ring[RX]), 1);
+	assert_int_equal(used_idx(f, RX), 1);
 	offer_buffers(f, 3, 0xc000, 1000);
 	expect_frame(f, bytes, HEADER + 5000, 6);
 	assert_int_equal(atomic_load(&net_of(f)->pair[0].received.drops), 0);
@@ -272,14 +273,14 @@ static void buffers_without_frames_go_back_to_the_ring(void **state)
 	arrive(f, bytes, HEADER + 5000);
 	settle(f);
 	virtio_net_type.quiesce(f->device);
-	assert_int_equal(f->vdev->queue[RX].last_avail, 1);
+	assert_int_equal(f->driver.vdev->queue[RX].last_avail, 1);
 	virtio_net_type.resume(f->device);
 	assert_int_equal(atomic_load(&net_of(f)->pair[0].received.drops), 1);
 	arrive(f, bytes, HEADER + 1500);
 	expect_frame(f, bytes, HEADER + 1500, 2);
 
 	/* And a driver that starts over finds the device as new. */
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	start(f, 0);
 	offer_buffers(f, 1, 0, 2000);
 	arrive(f, bytes, HEADER + 1500);
@@ -300,8 +301,8 @@ static void a_buffer_shorter_than_a_header_breaks_the_device(void **state)
 		kick(f, RX);
 		arrive(f, bytes, HEADER + 100);
 		await_broken(f);
-		assert_int_equal(used_idx(&f->ring[RX]), 0);
-		virtio_device_set_status(f->vdev, 0);
+		assert_int_equal(used_idx(f, RX), 0);
+		virtio_device_set_status(f->driver.vdev, 0);
 	}
 	free(bytes);
 }
@@ -355,13 +356,13 @@ static void flags_are_for_drivers_that_know_them(void **state)
 	offer_buffers(f, 1, 0, 2000);
 	arrive(f, bytes, HEADER + 100);
 	next_used(f, RX);
-	assert_int_equal(f->ram[BUFFERS], 0);
-	virtio_device_set_status(f->vdev, 0);
+	assert_int_equal(f->driver.ram[BUFFERS], 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	start(f, BIT_ULL(VIRTIO_NET_F_GUEST_CSUM));
 	offer_buffers(f, 1, 0, 2000);
 	arrive(f, bytes, HEADER + 100);
 	next_used(f, RX);
-	assert_int_equal(f->ram[BUFFERS], VIRTIO_NET_HDR_F_DATA_VALID);
+	assert_int_equal(f->driver.ram[BUFFERS], VIRTIO_NET_HDR_F_DATA_VALID);
 	free(bytes);
 }
 

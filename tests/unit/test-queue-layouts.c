@@ -45,16 +45,6 @@ static void start(struct fixture *f, uint16_t size)
 static const struct buffer out = { BUFFER, 16, 0 };
 static const struct buffer in = { BUFFER + 0x100, 512, WRITE };
 
-static unsigned int in_flight(const struct fixture *f)
-{
-	unsigned int count = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(f->vq.in_flight_map); i++)
-		count += (unsigned int)__builtin_popcountll(
-			f->vq.in_flight_map[i]);
-	return count;
-}
-
 static void assert_used(struct fixture *f, uint16_t id, uint32_t len)
 {
 	uint16_t got_id = 0xffff;
@@ -560,42 +550,6 @@ static void packed_flags_ask_for_notifications(void **state)
 	assert_int_equal(f->device_event->flags, 0);
 	assert_int_equal(pop(f), 1);
 	assert_false(virtq_enable_notify(&f->vq));
-}
-
-#define STRESS_ROUNDS 30000
-
-struct stress {
-	struct fixture *f;
-	int kick_fd, irq_fd;
-};
-
-static void wait_fd(int fd)
-{
-	eventfd_t count;
-
-	assert_int_equal(eventfd_read(fd, &count), 0);
-}
-
-static void *device_thread(void *opaque)
-{
-	struct stress *s = opaque;
-	struct virtq *vq = &s->f->vq;
-	unsigned int done = 0;
-
-	while (done < STRESS_ROUNDS) {
-		virtq_disable_notify(vq);
-		do {
-			while (virtq_pop(vq, &s->f->chain) > 0) {
-				virtq_push(vq, s->f->chain.head, 1);
-				done++;
-			}
-		} while (virtq_enable_notify(vq));
-		if (virtq_should_signal(vq))
-			eventfd_write(s->irq_fd, 1);
-		if (done < STRESS_ROUNDS)
-			wait_fd(s->kick_fd);
-	}
-	return NULL;
 }
 
 /* Both sides sleep whenever they may; a lost wake-up leaves this hanging. */

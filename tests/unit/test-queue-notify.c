@@ -133,43 +133,6 @@ static void flags_ask_for_notifications_without_event_idx(void **state)
 
 /* ---- two threads -------------------------------------------------------- */
 
-#define STRESS_ROUNDS 30000
-
-struct stress {
-	struct fixture *f;
-	int kick_fd; /* driver to device */
-	int irq_fd; /* device to driver */
-};
-
-static void wait_fd(int fd)
-{
-	eventfd_t count;
-
-	assert_int_equal(eventfd_read(fd, &count), 0);
-}
-
-static void *device_thread(void *opaque)
-{
-	struct stress *s = opaque;
-	struct virtq *vq = &s->f->vq;
-	unsigned int done = 0;
-
-	while (done < STRESS_ROUNDS) {
-		virtq_disable_notify(vq);
-		do {
-			while (virtq_pop(vq, &s->f->chain) > 0) {
-				virtq_push(vq, s->f->chain.head, 0);
-				done++;
-			}
-		} while (virtq_enable_notify(vq));
-		if (virtq_should_signal(vq))
-			eventfd_write(s->irq_fd, 1);
-		if (done < STRESS_ROUNDS)
-			wait_fd(s->kick_fd);
-	}
-	return NULL;
-}
-
 static uint16_t used_idx(struct fixture *f)
 {
 	return le16toh(__atomic_load_n(&f->used->idx, __ATOMIC_SEQ_CST));

@@ -42,17 +42,6 @@ static void start(struct fixture *f, uint16_t size)
 	assert_int_equal(virtq_start(&f->vq, ALL_FEATURES), 0);
 }
 
-/* Chains that were popped and not pushed. */
-static unsigned int in_flight(const struct fixture *f)
-{
-	unsigned int count = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(f->vq.in_flight_map); i++)
-		count += (unsigned int)__builtin_popcountll(
-			f->vq.in_flight_map[i]);
-	return count;
-}
-
 static struct vring_desc *table(struct fixture *f)
 {
 	return guest_map(&f->memory, TABLE, 4096 * 16);

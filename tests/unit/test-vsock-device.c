@@ -17,8 +17,8 @@ static void send_pieces(struct fixture *f, unsigned int op, uint32_t piece)
 	uint16_t n = 0;
 
 	header.len = htole32(5);
-	memcpy(f->ram + TX_BUFFER, &header, HEADER);
-	memcpy(f->ram + TX_BUFFER + HEADER, "hello and more", 14);
+	memcpy(f->driver.ram + TX_BUFFER, &header, HEADER);
+	memcpy(f->driver.ram + TX_BUFFER + HEADER, "hello and more", 14);
 	for (uint32_t at = 0; at < len; at += piece, n++)
 		set(f, TX, n, TX_BUFFER + at, MIN(piece, len - at),
 		    at + piece < len ? NEXT : 0, n + 1U);
@@ -46,8 +46,8 @@ static void a_buffer_longer_than_its_packet_is_cut(void **state)
 
 	/* 5.10.6 */
 	header.len = htole32(5);
-	memcpy(f->ram + TX_BUFFER, &header, HEADER);
-	memcpy(f->ram + TX_BUFFER + HEADER, "hello and more", 14);
+	memcpy(f->driver.ram + TX_BUFFER, &header, HEADER);
+	memcpy(f->driver.ram + TX_BUFFER + HEADER, "hello and more", 14);
 	set(f, TX, 0, TX_BUFFER, HEADER + 14, 0, 0);
 	offer(f, TX, 0);
 	wait_used(f, TX);
@@ -78,16 +78,16 @@ static void data_may_fill_several_buffers_of_a_chain(void **state)
 		offer(f, RX, (uint16_t)(chain * 8));
 	}
 	send_op(f, VIRTIO_VSOCK_OP_REQUEST);
-	assert_int_equal(le32toh(wait_used(f, RX).len), HEADER);
+	assert_int_equal(wait_used(f, RX), HEADER);
 	fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_int_equal(write(fd, "0123456789abcdef", 16), 16);
-	assert_int_equal(le32toh(wait_used(f, RX).len), HEADER + 16);
+	assert_int_equal(wait_used(f, RX), HEADER + 16);
 	at = RX_BUFFER(0) + 154 + 5 * 50;
 	/* 44 bytes of header, then 6, 3, 1 and 6 of data. */
-	assert_memory_equal(f->ram + at + 70 + 24, "012345", 6);
-	assert_memory_equal(f->ram + at + 150, "678", 3);
-	assert_memory_equal(f->ram + at + 203, "9", 1);
-	assert_memory_equal(f->ram + at + 254, "abcdef", 6);
+	assert_memory_equal(f->driver.ram + at + 70 + 24, "012345", 6);
+	assert_memory_equal(f->driver.ram + at + 150, "678", 3);
+	assert_memory_equal(f->driver.ram + at + 203, "9", 1);
+	assert_memory_equal(f->driver.ram + at + 254, "abcdef", 6);
 	close(fd);
 }
 
@@ -106,7 +106,7 @@ static void a_packet_shorter_than_it_says_breaks_the_queue(void **state)
 	struct virtio_vsock_hdr header = header_of(f, VIRTIO_VSOCK_OP_RW);
 
 	header.len = htole32(11);
-	memcpy(f->ram + TX_BUFFER, &header, HEADER);
+	memcpy(f->driver.ram + TX_BUFFER, &header, HEADER);
 	set(f, TX, 0, TX_BUFFER, HEADER + 10, 0, 0);
 	offer(f, TX, 0);
 	wait_broken(f);
@@ -183,7 +183,7 @@ static void connections_and_promises_are_limited(void **state)
 	expect(f, VIRTIO_VSOCK_OP_REQUEST);
 	close(fd);
 	/* What was promised to those that are gone is free again. */
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	run(f);
 	large = 0;
 	assert_int_equal(connect_all(f, 10, &large), 10);
@@ -212,7 +212,6 @@ static void clients_without_a_line_are_limited(void **state)
 static void packets_wait_while_their_answers_do(void **state)
 {
 	struct fixture *f = *state;
-	struct ring *tx = &f->ring[TX];
 	int fd;
 
 	/* As many answers wait for buffers as there may be. */
@@ -225,7 +224,7 @@ static void packets_wait_while_their_answers_do(void **state)
 	/* Clients of the host wait, too. */
 	fd = client_says(f, "CONNECT 1000\n");
 	usleep(2000);
-	assert_int_equal(used_idx(tx), tx->seen);
+	assert_true(none_used(f, TX));
 	assert_int_equal(counter(f, "connections-from-host"), 0);
 	/* All come, in their order, once the guest has buffers. */
 	f->no_buffers = false;
@@ -261,7 +260,7 @@ static void connections_take_turns(void **state)
 {
 	struct fixture *f = *state;
 	const struct virtio_vsock_hdr *header =
-		(const struct virtio_vsock_hdr *)(f->ram + RX_BUFFER(0));
+		(const struct virtio_vsock_hdr *)(f->driver.ram + RX_BUFFER(0));
 	uint8_t data[8192] = { 0 };
 	uint32_t ports[4];
 	int fds[2];
@@ -295,10 +294,10 @@ static void connections_take_turns(void **state)
 
 static uint32_t give_event_buffer(struct fixture *f)
 {
-	memset(f->ram + EVENT_BUFFER, 0xff, 4);
+	memset(f->driver.ram + EVENT_BUFFER, 0xff, 4);
 	set(f, EVENT, 0, EVENT_BUFFER, 4, WRITE, 0);
 	offer(f, EVENT, 0);
-	return le32toh(wait_used(f, EVENT).len);
+	return wait_used(f, EVENT);
 }
 
 static void a_reset_closes_connections_and_tells(void **state)
@@ -309,7 +308,7 @@ static void a_reset_closes_connections_and_tells(void **state)
 	char byte;
 
 	expect(f, VIRTIO_VSOCK_OP_REQUEST);
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	expect_end(fd);
 	expect_end(client);
 	close(fd);
@@ -319,7 +318,7 @@ static void a_reset_closes_connections_and_tells(void **state)
 	run(f);
 	expect(f, VIRTIO_VSOCK_OP_REQUEST);
 	assert_int_equal(give_event_buffer(f), 4);
-	assert_int_equal(f->ram[EVENT_BUFFER],
+	assert_int_equal(f->driver.ram[EVENT_BUFFER],
 			 VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
 	assert_int_equal(recv(client, &byte, 1, MSG_DONTWAIT), -1);
 	close(client);
@@ -329,14 +328,14 @@ static void without_connections_there_is_no_event(void **state)
 {
 	struct fixture *f = *state;
 
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	run(f);
 	set(f, EVENT, 0, EVENT_BUFFER, 4, WRITE, 0);
 	offer(f, EVENT, 0);
 	close(guest_connects(f));
 	expect(f, VIRTIO_VSOCK_OP_SHUTDOWN);
-	assert_int_equal(used_idx(&f->ring[EVENT]), 0);
-	assert_false(virtio_device_get_status(f->vdev) &
+	assert_int_equal(driver_used_idx(&f->driver, EVENT), 0);
+	assert_false(virtio_device_get_status(f->driver.vdev) &
 		     VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
@@ -345,7 +344,7 @@ static void a_bad_event_buffer_breaks_the_queue(void **state)
 	struct fixture *f = *state;
 
 	close(guest_connects(f));
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 	run(f);
 	set(f, EVENT, 0, EVENT_BUFFER, 3, WRITE, 0);
 	offer(f, EVENT, 0);
@@ -375,8 +374,8 @@ static void nothing_moves_while_quiesced(void **state)
 	assert_int_equal(write(fd, "hello", 5), 5);
 	post(f, header_of(f, VIRTIO_VSOCK_OP_RW), "abc", 3);
 	usleep(2000);
-	assert_int_equal(used_idx(&f->ring[RX]), f->ring[RX].seen);
-	assert_int_equal(used_idx(&f->ring[TX]), f->ring[TX].seen);
+	assert_true(none_used(f, RX));
+	assert_true(none_used(f, TX));
 	virtio_vsock_type.resume(f->device);
 	expect_data(f, "hello", 5);
 	expect_text(fd, "abc");
@@ -468,13 +467,6 @@ static void names_leave_room_for_ports(void **state)
 	strcpy(f->path, short_path);
 }
 
-static int attach_fails(struct machine *machine, struct virtio_device *vdev)
-{
-	(void)machine;
-	(void)vdev;
-	return -ENOSPC;
-}
-
 static void failed_creation_leaves_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -482,7 +474,7 @@ static void failed_creation_leaves_nothing(void **state)
 	struct stat st;
 	int after;
 
-	f->transport.attach = attach_fails;
+	f->driver.transport.attach = driver_attach_refused;
 	assert_int_equal(try_create(f, f->path), -ENOSPC);
 	assert_int_equal(stat(f->path, &st), -1);
 	after = dup(0);
@@ -496,9 +488,9 @@ static void there_is_one_at_most(void **state)
 	struct fixture *f = *state;
 	struct device *first = f->device;
 
-	f->machine.devices = first;
+	f->driver.machine.devices = first;
 	assert_int_equal(try_create(f, f->path), -EEXIST);
-	f->machine.devices = NULL;
+	f->driver.machine.devices = NULL;
 	f->device = first;
 }
 

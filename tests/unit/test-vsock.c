@@ -18,15 +18,15 @@ static void config_space_has_the_address(void **state)
 	struct fixture *f = *state;
 	struct virtio_vsock_config config;
 
-	assert_int_equal(f->vdev->ops->id, VIRTIO_ID_VSOCK);
-	virtio_device_read_config(f->vdev, 0, &config, sizeof(config));
+	assert_int_equal(f->driver.vdev->ops->id, VIRTIO_ID_VSOCK);
+	virtio_device_read_config(f->driver.vdev, 0, &config, sizeof(config));
 	assert_int_equal(le64toh(config.guest_cid), CID);
 	memset(&config, 0xff, sizeof(config));
-	virtio_device_write_config(f->vdev, 0, &config, sizeof(config));
-	virtio_device_read_config(f->vdev, 0, &config, sizeof(config));
+	virtio_device_write_config(f->driver.vdev, 0, &config, sizeof(config));
+	virtio_device_read_config(f->driver.vdev, 0, &config, sizeof(config));
 	assert_int_equal(le64toh(config.guest_cid), CID);
 	/* SEQPACKET is not offered. */
-	assert_int_equal(virtio_device_get_features(f->vdev, 0) & 7, 1);
+	assert_int_equal(virtio_device_get_features(f->driver.vdev, 0) & 7, 1);
 }
 
 static void a_guest_reaches_a_listener_of_the_host(void **state)
@@ -585,7 +585,7 @@ static void a_host_that_only_writes_tells_so(void **state)
 	expect_shutdown(f, RCV);
 	/* The guest's stream goes on, into nothing, as its credit allows. */
 	for (unsigned int i = 1; i <= 9; i++) {
-		send_data(f, f->ram, 64 * KIB);
+		send_data(f, f->driver.ram, 64 * KIB);
 		if (i % 3)
 			continue;
 		expect(f, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
@@ -624,7 +624,7 @@ static void end_by_reset(struct fixture *f)
 static void end_of_driver(struct fixture *f)
 {
 	send_shutdown(f, SEND);
-	virtio_device_set_status(f->vdev, 0);
+	virtio_device_set_status(f->driver.vdev, 0);
 }
 
 static void data_outlives_a_clean_end(void **state)

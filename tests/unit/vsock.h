@@ -1,39 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * For the tests of the socket device: virtio_vsock_type with a driver and a
- * transport that this file plays, RAM without KVM, real Unix sockets on the
- * host's side, and a clock that tests set.
+ * For the tests of the socket device: virtio_vsock_type with the driver of
+ * driver.h, real Unix sockets on the host's side, and a clock that tests set.
  */
 #ifndef TESTS_VSOCK_H
 #define TESTS_VSOCK_H
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "driver.h"
 
-#include <endian.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
-#include <linux/virtio_ring.h>
 #include <linux/vm_sockets.h>
-#include <semaphore.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <lkvm/machine.h>
-#include <lkvm/util.h>
-#include <lkvm/virtio.h>
 #include <lkvm/vsock.h>
 
 #define CID 3
@@ -44,14 +28,10 @@
 #define RX 0
 #define TX 1
 #define EVENT 2
-#define QUEUES 3
 #define RING_SIZE 64
 
 #define HEADER VSOCK_HEADER_BYTES
 
-#define RING(queue) (0x10000ULL * ((queue) + 1))
-#define AVAIL 0x4000
-#define USED 0x8000
 #define RX_BUFFER(n) (0x100000ULL + 0x2000ULL * (n))
 #define RX_BYTES (HEADER + 4096)
 #define TX_BUFFER 0x200000ULL
@@ -61,28 +41,12 @@
 #define WRITE VRING_DESC_F_WRITE
 #define NEXT VRING_DESC_F_NEXT
 
-#define FEATURES BIT_ULL(VIRTIO_F_VERSION_1)
-
-struct ring {
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
-	uint16_t avail_idx;
-	uint16_t seen; /* of the used ring */
-	int notify_fd;
-};
-
 struct fixture {
-	struct machine machine;
-	struct virtio_transport transport;
+	struct driver driver;
 	struct device *device;
-	struct virtio_device *vdev;
 	char dir[32];
 	char path[VSOCK_MAX_PATH + 1];
 	int listener; /* of the host, at HOST_PORT */
-	uint8_t *ram;
-	struct ring ring[QUEUES];
-	sem_t signalled;
 	bool no_buffers; /* what receive() took is not given again */
 	/* of each packet that the driver sends */
 	uint32_t guest_port, buf_alloc, fwd_cnt;
@@ -113,104 +77,40 @@ int timerfd_settime(int fd, int flags, const struct itimerspec *value,
 	return (int)syscall(SYS_timerfd_settime, fd, flags, &soon, old);
 }
 
-/* ---- a transport --------------------------------------------------------- */
-
-static inline void fake_signal_queue(void *transport, struct virtq *vq)
-{
-	struct fixture *f = transport;
-
-	(void)vq;
-	sem_post(&f->signalled);
-}
-
-static inline void fake_signal_config(void *transport)
-{
-	sem_post(&((struct fixture *)transport)->signalled);
-}
-
-static inline int fake_attach_notify(void *transport, unsigned int index,
-				     int fd)
-{
-	((struct fixture *)transport)->ring[index].notify_fd = fd;
-	return 0;
-}
-
-static inline void fake_detach_notify(void *transport, unsigned int index,
-				      int fd)
-{
-	struct fixture *f = transport;
-
-	assert_int_equal(f->ring[index].notify_fd, fd);
-	f->ring[index].notify_fd = -1;
-}
-
-static inline void fake_nothing(void *transport)
-{
-	(void)transport;
-}
-
-static const struct virtio_transport_ops fake_transport_ops = {
-	.signal_queue = fake_signal_queue,
-	.signal_config = fake_signal_config,
-	.attach_notify = fake_attach_notify,
-	.detach_notify = fake_detach_notify,
-	.destroy = fake_nothing,
-	.reset = fake_nothing,
-};
-
-static inline int fake_attach(struct machine *machine,
-			      struct virtio_device *vdev)
-{
-	vdev->transport_ops = &fake_transport_ops;
-	vdev->transport = container_of(machine, struct fixture, machine);
-	return 0;
-}
-
 /* ---- the driver ---------------------------------------------------------- */
 
 static inline void set(struct fixture *f, unsigned int queue,
 		       unsigned int index, uint64_t addr, uint64_t len,
 		       unsigned int flags, unsigned int next)
 {
-	struct vring_desc *desc = &f->ring[queue].desc[index];
-
-	desc->addr = htole64(addr);
-	desc->len = htole32((uint32_t)len);
-	desc->flags = htole16((uint16_t)flags);
-	desc->next = htole16((uint16_t)next);
+	driver_put_desc(&f->driver, queue, index, addr, (uint32_t)len, flags,
+			next);
 }
 
 static inline void offer(struct fixture *f, unsigned int queue, uint16_t head)
 {
-	struct ring *ring = &f->ring[queue];
-
-	ring->avail->ring[ring->avail_idx++ % RING_SIZE] = htole16(head);
-	__atomic_store_n(&ring->avail->idx, htole16(ring->avail_idx),
-			 __ATOMIC_SEQ_CST);
-	assert_int_equal(eventfd_write(ring->notify_fd, 1), 0);
+	driver_offer(&f->driver, queue, head);
+	driver_kick(&f->driver, queue);
 }
 
-static inline uint16_t used_idx(const struct ring *ring)
+/* Has @queue no used element that was not waited for? */
+static inline bool none_used(struct fixture *f, unsigned int queue)
 {
-	return le16toh(__atomic_load_n(&ring->used->idx, __ATOMIC_SEQ_CST));
+	return driver_used_idx(&f->driver, queue) == f->driver.seen[queue];
 }
 
-/* Wait for the next used element of @queue. */
-static inline struct vring_used_elem wait_used(struct fixture *f,
-					       unsigned int queue)
+/* Wait for the next used element of @queue; returns its length. */
+static inline uint32_t wait_used(struct fixture *f, unsigned int queue)
 {
-	struct ring *ring = &f->ring[queue];
+	uint32_t len;
 
-	while (used_idx(ring) == ring->seen)
-		sem_wait(&f->signalled);
-	return ring->used->ring[ring->seen++ % RING_SIZE];
+	driver_wait(&f->driver, queue, &len);
+	return len;
 }
 
 static inline void wait_broken(struct fixture *f)
 {
-	while (!(virtio_device_get_status(f->vdev) &
-		 VIRTIO_CONFIG_S_NEEDS_RESET))
-		sem_wait(&f->signalled);
+	driver_wait_broken(&f->driver);
 }
 
 static inline void give_buffer(struct fixture *f, uint16_t n)
@@ -238,7 +138,7 @@ static inline struct virtio_vsock_hdr header_of(const struct fixture *f,
 static inline void post(struct fixture *f, struct virtio_vsock_hdr header,
 			const void *data, uint32_t len)
 {
-	uint8_t *to = f->ram + TX_BUFFER;
+	uint8_t *to = f->driver.ram + TX_BUFFER;
 
 	header.len = htole32(len);
 	memcpy(to, &header, HEADER);
@@ -278,14 +178,14 @@ static inline void send_shutdown(struct fixture *f, uint32_t flags)
 /* The next packet from the device: its op. */
 static inline uint16_t receive(struct fixture *f)
 {
-	struct vring_used_elem elem = wait_used(f, RX);
-	uint16_t n = (uint16_t)le32toh(elem.id);
+	uint32_t len;
+	uint16_t n = (uint16_t)driver_wait(&f->driver, RX, &len);
 	static uint8_t copy[RX_BYTES];
 
-	memcpy(copy, f->ram + RX_BUFFER(n), sizeof(copy));
+	memcpy(copy, f->driver.ram + RX_BUFFER(n), sizeof(copy));
 	memcpy(&f->header, copy, HEADER);
 	f->data = copy + HEADER;
-	assert_int_equal(le32toh(elem.len), HEADER + le32toh(f->header.len));
+	assert_int_equal(len, HEADER + le32toh(f->header.len));
 	assert_int_equal(le64toh(f->header.dst_cid), CID);
 	if (le32toh(f->header.dst_port) != STRAY_PORT)
 		assert_int_equal(le32toh(f->header.dst_port), f->guest_port);
@@ -389,42 +289,16 @@ static inline void expect_fill(int fd, uint32_t from, uint32_t len)
 static inline int try_create(struct fixture *f, const char *path)
 {
 	struct virtio_vsock_options options = virtio_vsock_defaults;
-	int err;
 
 	options.cid = CID;
 	options.path = path;
-	err = virtio_vsock_type.create(&f->machine, &options, &f->device);
-	if (!err)
-		f->vdev = container_of(f->device, struct virtio_device, device);
-	return err;
+	return virtio_vsock_type.create(&f->driver.machine, &options,
+					&f->device);
 }
 
 static inline void run(struct fixture *f)
 {
-	struct virtio_device *vdev = f->vdev;
-
-	virtio_device_set_features(vdev, 0, (uint32_t)FEATURES);
-	virtio_device_set_features(vdev, 1, (uint32_t)(FEATURES >> 32));
-	virtio_device_set_status(vdev, VIRTIO_CONFIG_S_FEATURES_OK);
-	for (unsigned int i = 0; i < QUEUES; i++) {
-		struct ring *ring = &f->ring[i];
-
-		memset(ring->avail, 0, sizeof(*ring->avail));
-		memset(ring->used, 0, sizeof(*ring->used));
-		ring->avail_idx = 0;
-		ring->seen = 0;
-		virtio_device_set_queue(vdev, i, VIRTQ_REG_DESC, RING(i));
-		virtio_device_set_queue(vdev, i, VIRTQ_REG_DRIVER,
-					RING(i) + AVAIL);
-		virtio_device_set_queue(vdev, i, VIRTQ_REG_DEVICE,
-					RING(i) + USED);
-		virtio_device_set_queue(vdev, i, VIRTQ_REG_SIZE, RING_SIZE);
-		virtio_device_set_queue(vdev, i, VIRTQ_REG_READY, 1);
-	}
-	virtio_device_set_status(vdev, VIRTIO_CONFIG_S_DRIVER_OK);
-	assert_int_equal(virtio_device_get_status(vdev),
-			 VIRTIO_CONFIG_S_FEATURES_OK |
-				 VIRTIO_CONFIG_S_DRIVER_OK);
+	driver_run(&f->driver, 0);
 	for (uint16_t i = 0; i < RING_SIZE && !f->no_buffers; i++)
 		give_buffer(f, i);
 }
@@ -448,22 +322,9 @@ static inline int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	log_set_level(LOG_LEVEL_ERROR);
+	driver_init_ram(&f->driver, RAM);
+	f->driver.size = RING_SIZE;
 	atomic_store(&clock_seconds, 0);
-	memory_init(&f->machine.memory, -1);
-	assert_int_equal(memory_add_ram(&f->machine.memory, 0, RAM), 0);
-	f->ram = guest_map(&f->machine.memory, 0, RAM);
-	f->transport.attach = fake_attach;
-	f->machine.virtio_transport = &f->transport;
-	for (unsigned int i = 0; i < QUEUES; i++) {
-		uint8_t *ring = f->ram + RING(i);
-
-		f->ring[i].desc = (struct vring_desc *)ring;
-		f->ring[i].avail = (struct vring_avail *)(ring + AVAIL);
-		f->ring[i].used = (struct vring_used *)(ring + USED);
-		f->ring[i].notify_fd = -1;
-	}
-	sem_init(&f->signalled, 0, 0);
 	f->guest_port = GUEST_PORT;
 	f->buf_alloc = 64 * KIB;
 	strcpy(f->dir, "/tmp/lkvm-vsock-XXXXXX");
@@ -508,8 +369,7 @@ static inline int teardown(void **state)
 	snprintf(name, sizeof(name), "%s_%u", f->path, HOST_PORT);
 	unlink(name);
 	assert_int_equal(rmdir(f->dir), 0);
-	sem_destroy(&f->signalled);
-	memory_release(&f->machine.memory);
+	driver_release(&f->driver);
 	free(f);
 	return 0;
 }
@@ -561,21 +421,7 @@ static inline void expect_end(int fd)
 
 static inline uint64_t counter(struct fixture *f, const char *name)
 {
-	unsigned long long value = UINT64_MAX;
-	char *text = NULL;
-	char key[32];
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
-
-	virtio_vsock_type.stats(f->device, out);
-	fclose(out);
-	for (char *line = text; line && *line; line = strchr(line, '\n') + 1)
-		if (sscanf(line, "%*s %31s %llu", key, &value) == 2 &&
-		    !strcmp(key, name))
-			break;
-	free(text);
-	assert_string_equal(key, name);
-	return value;
+	return driver_counter(f->device, name);
 }
 
 #define VSOCK_TEST(name) \
