@@ -1,11 +1,6 @@
 # Every device on both transports, with both layouts of rings where it offers
 # them; all of them in one guest, which uses each once.
 
-# has OPTION: this lkvm has it.
-has() {
-	"$lkvm" run --help | grep -- " --$1\>" >/dev/null
-}
-
 # One line for each device: its driver, its status, packed rings or not.
 list_devices='for device in /sys/bus/virtio/devices/*; do
 	driver=$(basename "$(readlink $device/driver)")
@@ -28,10 +23,11 @@ test_matrix() {
 	until [ -e v_6000 ]; do sleep 0.1; done
 	options+=(-d "$images/tools/tools.img,ro,packed=$2" -d "disk,packed=$2"
 		--9p folder --rng --balloon --vsock "3,unix=v"
-		-n "mode=tap,vhost=off,packed=$2")
+		-n "mode=tap,vhost=off,packed=$2"
+		--port name=port,to=file:ported)
 	script='echo disk=$(sha /dev/vdb)
 		modprobe -a virtio_net virtio-rng virtio_balloon 9pnet_virtio 9p \
-			vmw_vsock_virtio_transport
+			virtio_console vmw_vsock_virtio_transport
 		ip addr add 192.168.33.15/24 dev eth0
 		ip link set eth0 up
 		for try in 1 2 3 4 5 6 7 8 9 10; do
@@ -45,13 +41,13 @@ test_matrix() {
 			sleep 0.1
 		done
 		echo random=$(dd if=/dev/hwrng bs=16 count=4 2>/dev/null | wc -c)
+		until [ -c /dev/vport*p1 ]; do sleep 0.1; done
+		port=$(echo /dev/vport*p1)
+		echo ported >$port
 		echo hello | t socat -u - VSOCK-CONNECT:2:6000
 		'
 	prepare generic "$with_tools$script$list_devices" -m 512 "${options[@]}"
 	command=(unshare -n "${command[@]}")
-	if has console; then
-		command+=(--console=virtio)
-	fi
 	"${command[@]}" </dev/null >console 2>errors &
 	pid=$!
 	finish
@@ -60,6 +56,7 @@ test_matrix() {
 	same share "$(value share)" "$(sha folder/host)"
 	same random "$(value random)" 64
 	same socket "$(cat socket)" hello
+	same port "$(cat ported)" ported
 	says '^ping works'
 	matrix_devices "$2"
 }
@@ -71,7 +68,7 @@ matrix_devices() {
 	for driver in virtio_blk virtio_net; do
 		says "^device: $driver 0x0000000f $packed"
 	done
-	for driver in virtio_rng virtio_balloon 9pnet_virtio \
+	for driver in virtio_rng virtio_balloon virtio_console 9pnet_virtio \
 		vmw_vsock_virtio_transport; do
 		says "^device: $driver 0x0000000f"
 	done
