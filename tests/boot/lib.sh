@@ -199,11 +199,12 @@ attempt() {
 		</dev/null >"$scratch/$1.log" 2>&1
 }
 
-# Did promise $1 pass before the software host died (tests/run)?
+# Did promise $1 pass before the software host died (tests/run)? (Not grep -q,
+# whose early end would be the pipe's failure.)
 passed_before() {
 	[ -n "${LKVM_TEST_PASSED:-}" ] &&
 		sed -n 's/^ok [0-9]* - //p' "$LKVM_TEST_PASSED" |
-		sed 's/ # skip .*//' | grep -Fxq -- "$1"
+		sed 's/ # skip .*//' | grep -Fx -- "$1" >/dev/null
 }
 
 # run_tests [PATTERN...]: those whose promise has one of the patterns in it.
