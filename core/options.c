@@ -102,7 +102,9 @@ static int set_option(const struct option_desc *desc,
 
 	if (desc->kind == OPTION_FLAG)
 		return set_flag(label, field, value);
-	if (!value && !desc->optional) {
+	if (desc->kind == OPTION_CALL && desc->optional)
+		return desc->call(target, desc, value);
+	if (!value) {
 		log_err("options", "%s needs a value: %s", label->text,
 			desc->metavar);
 		return -EINVAL;

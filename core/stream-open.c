@@ -213,7 +213,8 @@ static const struct kind *find_kind(const char *to, const char **argument)
 	for (unsigned int i = 0; i < ARRAY_SIZE(kinds); i++) {
 		const struct kind *kind = &kinds[i];
 
-		if (strlen(kind->name) != len || strncmp(to, kind->name, len))
+		if (strlen(kind->name) != len ||
+		    strncmp(to, kind->name, len) != 0)
 			continue;
 		*argument = to[len] ? to + len + 1 : "";
 		if (kind->argument == ARGUMENT_MUST && !**argument)

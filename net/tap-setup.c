@@ -186,7 +186,7 @@ static int spawn(const char *script, const char *name, pid_t *pid)
 int tap_run_script(const char *script, const char *name)
 {
 	int status = 0;
-	pid_t pid;
+	pid_t pid = -1;
 	int err = spawn(script, name, &pid);
 
 	if (err) {

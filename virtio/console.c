@@ -359,7 +359,8 @@ static void init_console(struct console *console, struct machine *machine,
 	if (options->console)
 		features = BIT_ULL(VIRTIO_CONSOLE_F_SIZE) |
 			   BIT_ULL(VIRTIO_CONSOLE_F_EMERG_WRITE);
-	strcpy(console->vdev.device.name, options->console ? "hvc0" : "ports");
+	snprintf(console->vdev.device.name, sizeof(console->vdev.device.name),
+		 "%s", options->console ? "hvc0" : "ports");
 	memcpy(console->vdev.config, &config, sizeof(config));
 	console->vdev.config_len = sizeof(config);
 	virtio_device_init(&console->vdev, machine, &virtio_console_type,
@@ -472,7 +473,7 @@ const struct option_desc virtio_port_keys[] = {
 		STATE_FIELD(struct console, control.port[n].guest_open, 1, 0), \
 		STATE_FIELD(struct console, control.port[n].pending, 1, 0),    \
 		STATE_FIELD(struct console, port[n].tx_done, 1, 0),            \
-		QUEUE_STATE(rx), QUEUE_STATE(rx + 1)
+		QUEUE_STATE(rx), QUEUE_STATE((rx) + 1)
 
 static const struct state_field console_fields[] = {
 	VIRTIO_STATE(struct console),

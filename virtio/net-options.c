@@ -200,7 +200,7 @@ static void net_stats(struct device *device, FILE *out)
 /* ---- device type --------------------------------------------------------- */
 
 #define QUEUE_STATE(n) VIRTIO_QUEUE_STATE(struct net, n, NET_QUEUE_SIZE)
-#define PAIR_STATE(n) QUEUE_STATE(2 * n), QUEUE_STATE(2 * n + 1)
+#define PAIR_STATE(n) QUEUE_STATE(2 * (n)), QUEUE_STATE(2 * (n) + 1)
 #define FILTER_STATE(field, value) \
 	STATE_FIELD(struct net, control.filter.field, 1, value)
 #define TABLE_STATE(table)                                                 \

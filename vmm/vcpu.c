@@ -316,7 +316,7 @@ static void *vcpu_main(void *opaque)
 		vm->vcpu_error = err;
 	pthread_cond_broadcast(&vm->changed);
 	pthread_mutex_unlock(&vm->lock);
-	if (err)
+	if (err || !run)
 		return NULL;
 
 	while (vcpu_barrier(vcpu)) {
