@@ -231,3 +231,16 @@ void print_count(FILE *out, const char *who, const char *what, uint64_t count)
 	fprintf(out, "%-10s %-24s %12llu\n", who, what,
 		(unsigned long long)count);
 }
+
+void spawn_attributes(posix_spawnattr_t *attr, int flags)
+{
+	sigset_t none, all;
+
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_init(attr);
+	posix_spawnattr_setsigmask(attr, &none);
+	posix_spawnattr_setsigdefault(attr, &all);
+	posix_spawnattr_setflags(attr, (short)(POSIX_SPAWN_SETSIGMASK |
+					       POSIX_SPAWN_SETSIGDEF | flags));
+}

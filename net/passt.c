@@ -268,8 +268,8 @@ static int passt_attach(struct net_backend *backend, unsigned int queue,
 /* ---- start --------------------------------------------------------------- */
 
 /*
- * Signals are as a program expects them, and a session of its own keeps those
- * of our terminal away. It needs nothing of the environment.
+ * A session of its own keeps our terminal's signals away. It needs nothing of
+ * the environment.
  */
 static int spawn(struct passt *passt, char *const *argv, int socket_fd,
 		 int words_fd)
@@ -277,17 +277,9 @@ static int spawn(struct passt *passt, char *const *argv, int socket_fd,
 	static char *const nothing[] = { NULL };
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
-	sigset_t none, all;
 	int err;
 
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK |
-						POSIX_SPAWN_SETSIGDEF |
-						POSIX_SPAWN_SETSID);
+	spawn_attributes(&attr, POSIX_SPAWN_SETSID);
 	posix_spawn_file_actions_init(&files);
 	err = posix_spawn_file_actions_addopen(&files, STDIN_FILENO,
 					       "/dev/null", O_RDWR, 0);

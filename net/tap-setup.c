@@ -148,25 +148,14 @@ int tap_count(const char *name, struct net_counts *in, struct net_counts *out)
 
 /* ---- scripts ------------------------------------------------------------- */
 
-/*
- * Signals are as a program expects them: the process ignores some, and blocks
- * those that it waits for.
- */
 static int spawn(const char *script, const char *name, pid_t *pid)
 {
 	char *const argv[] = { (char *)script, (char *)name, NULL };
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
-	sigset_t none, all;
 	int err;
 
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK |
-						POSIX_SPAWN_SETSIGDEF);
+	spawn_attributes(&attr, 0);
 	posix_spawn_file_actions_init(&files);
 	err = posix_spawn_file_actions_addopen(&files, STDIN_FILENO,
 					       "/dev/null", O_RDONLY, 0);

@@ -8,6 +8,7 @@
 #define LKVM_UTIL_H
 
 #include <pthread.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -136,5 +137,12 @@ static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
 		atomic_load_explicit(counter, memory_order_relaxed) + n,
 		memory_order_relaxed);
 }
+
+/*
+ * Attributes for posix_spawn(3) with which a child's signals are as a program
+ * expects them: this process ignores some, and blocks those that it waits for.
+ * @flags (POSIX_SPAWN_*) are added. posix_spawnattr_destroy() undoes it.
+ */
+void spawn_attributes(posix_spawnattr_t *attr, int flags);
 
 #endif
