@@ -83,7 +83,6 @@ static int check_host(const struct memory_backing *backing)
 static int open_hugetlbfs(struct guest_memory *mem, const char *folder)
 {
 	struct statfs fs;
-	char path[4096];
 	int fd;
 
 	if (statfs(folder, &fs)) {
@@ -99,16 +98,12 @@ static int open_hugetlbfs(struct guest_memory *mem, const char *folder)
 			folder, folder);
 		return -EINVAL;
 	}
-	snprintf(path, sizeof(path), "%s/lkvm-XXXXXX", folder);
-	fd = mkostemp(path, O_CLOEXEC);
+	fd = unnamed_file(folder);
 	if (fd < 0) {
-		int err = -errno;
-
 		log_err("memory", "--hugetlbfs %s: cannot make a file: %s",
-			folder, strerror(-err));
-		return err;
+			folder, strerror(-fd));
+		return fd;
 	}
-	unlink(path);
 	mem->fd = fd;
 	mem->page_size = (uint64_t)fs.f_bsize;
 	return 0;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Small helpers that every layer uses: see util.h. */
+#include <limits.h>
+#include <fcntl.h>
 #include <ctype.h>
 #include <errno.h>
 #include <signal.h>
@@ -243,4 +245,17 @@ void spawn_attributes(posix_spawnattr_t *attr, int flags)
 	posix_spawnattr_setsigdefault(attr, &all);
 	posix_spawnattr_setflags(attr, (short)(POSIX_SPAWN_SETSIGMASK |
 					       POSIX_SPAWN_SETSIGDEF | flags));
+}
+
+int unnamed_file(const char *folder)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/lkvm-XXXXXX", folder);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	unlink(path);
+	return fd;
 }

@@ -138,26 +138,19 @@ static int open_plain(const struct image_options *options, struct image **out)
 	return err;
 }
 
-/* A file without a name: it is gone when it is closed. */
 static int make_overlay_file(void)
 {
 	const char *folder = getenv("TMPDIR");
-	char path[PATH_MAX];
 	int fd;
 
 	if (!folder || !*folder)
 		folder = "/var/tmp";
-	snprintf(path, sizeof(path), "%s/lkvm-snapshot-XXXXXX", folder);
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd < 0) {
-		fd = -errno;
+	fd = unnamed_file(folder);
+	if (fd < 0)
 		log_err("disk",
 			"cannot make a file for a snapshot in %s: %s (set "
 			"TMPDIR to another folder)",
 			folder, strerror(-fd));
-		return fd;
-	}
-	unlink(path);
 	return fd;
 }
 

@@ -145,4 +145,10 @@ static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
  */
 void spawn_attributes(posix_spawnattr_t *attr, int flags);
 
+/*
+ * An empty file in @folder that has no name: it is gone when it is closed.
+ * Returns its file descriptor, the caller's, or -errno.
+ */
+int unnamed_file(const char *folder);
+
 #endif
