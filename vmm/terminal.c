@@ -618,6 +618,32 @@ static int watch_size(struct terminal *t)
 
 /* ---- the interface ------------------------------------------------------ */
 
+/* The timer is there afterwards, or its descriptor is below 0. */
+static void init_sources(struct terminal *t)
+{
+	t->in_source = (struct loop_source) {
+		.fd = STDIN_FILENO,
+		.ready = on_stdin_ready,
+		.opaque = t,
+	};
+	t->out_source = (struct loop_source) {
+		.fd = t->own_out_fd >= 0 ? t->own_out_fd : STDOUT_FILENO,
+		.ready = on_stdout_ready,
+		.opaque = t,
+	};
+	t->resize_source = (struct loop_source) {
+		.fd = -1,
+		.ready = on_resize,
+		.opaque = t,
+	};
+	t->wake_source = (struct loop_source) {
+		.fd = timerfd_create(CLOCK_MONOTONIC,
+				     TFD_NONBLOCK | TFD_CLOEXEC),
+		.ready = on_wake,
+		.opaque = t,
+	};
+}
+
 int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
 		    struct terminal **out)
 {
@@ -640,27 +666,7 @@ int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
 	fstat(STDOUT_FILENO, &st);
 	t->out_socket = S_ISSOCK(st.st_mode);
 	t->own_out_fd = reopen_stdout(&st);
-	t->in_source = (struct loop_source) {
-		.fd = STDIN_FILENO,
-		.ready = on_stdin_ready,
-		.opaque = t,
-	};
-	t->out_source = (struct loop_source) {
-		.fd = t->own_out_fd >= 0 ? t->own_out_fd : STDOUT_FILENO,
-		.ready = on_stdout_ready,
-		.opaque = t,
-	};
-	t->resize_source = (struct loop_source) {
-		.fd = -1,
-		.ready = on_resize,
-		.opaque = t,
-	};
-	t->wake_source = (struct loop_source) {
-		.fd = timerfd_create(CLOCK_MONOTONIC,
-				     TFD_NONBLOCK | TFD_CLOEXEC),
-		.ready = on_wake,
-		.opaque = t,
-	};
+	init_sources(t);
 	if (t->wake_source.fd < 0) {
 		err = -errno;
 		goto close_stdout;
