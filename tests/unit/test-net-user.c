@@ -26,71 +26,76 @@
 
 /* ---- forwards ------------------------------------------------------------ */
 
+static const struct {
+	const char *text;
+	struct net_forward wanted;
+} good_forwards[] = {
+	{ "tcp:8080-:80", { false, "", 8080, 80 } },
+	{ "udp:53-:5353", { true, "", 53, 5353 } },
+	{ "tcp::2222-:22", { false, "", 2222, 22 } },
+	{ "tcp:127.0.0.1:1-:65535", { false, "127.0.0.1", 1, 65535 } },
+	{ "udp:[::1]:65535-:1", { true, "::1", 65535, 1 } },
+	{ "tcp:[fe80::1:2]:22-:22", { false, "fe80::1:2", 22, 22 } },
+};
+static const char *const bad_forwards[] = {
+	"",
+	"tcp",
+	"tcp:",
+	"tcp:80",
+	"tcp:80:80",
+	"tcp:80-80",
+	"tcp:-:",
+	"tcp:80-:",
+	"tcp:-:80",
+	"sctp:80-:80",
+	"80-:80",
+	"tcp:0-:80",
+	"tcp:80-:0",
+	"tcp:65536-:80",
+	"tcp:80-:65536",
+	"tcp:+80-:80",
+	"tcp: 80-:80",
+	"tcp:0x50-:80",
+	"tcp:080-:80",
+	"tcp:010-:80",
+	"tcp:80-:80,",
+	"tcp:80-:80-:80",
+	"tcp:1.2.3:80-:80",
+	"tcp:1.2.3.4.5:80-:80",
+	"tcp:host:80-:80",
+	"tcp:::1:80-:80",
+	"tcp:[::1:80-:80",
+	"tcp:[]:80-:80",
+	"tcp:[1.2.3.4]:80-:80",
+	"tcp:[::1]80-:80",
+	"tcp:::80-:80",
+	"tcp:123456789-:80",
+	"tcp:[1111:1111:1111:1111:1111:1111:1111:1111:1:1]:80-:80",
+};
+
 static void test_forwards(void **state)
 {
-	static const struct {
-		const char *text;
-		struct net_forward wanted;
-	} good[] = {
-		{ "tcp:8080-:80", { false, "", 8080, 80 } },
-		{ "udp:53-:5353", { true, "", 53, 5353 } },
-		{ "tcp::2222-:22", { false, "", 2222, 22 } },
-		{ "tcp:127.0.0.1:1-:65535", { false, "127.0.0.1", 1, 65535 } },
-		{ "udp:[::1]:65535-:1", { true, "::1", 65535, 1 } },
-		{ "tcp:[fe80::1:2]:22-:22", { false, "fe80::1:2", 22, 22 } },
-	};
-	static const char *const bad[] = {
-		"",
-		"tcp",
-		"tcp:",
-		"tcp:80",
-		"tcp:80:80",
-		"tcp:80-80",
-		"tcp:-:",
-		"tcp:80-:",
-		"tcp:-:80",
-		"sctp:80-:80",
-		"80-:80",
-		"tcp:0-:80",
-		"tcp:80-:0",
-		"tcp:65536-:80",
-		"tcp:80-:65536",
-		"tcp:+80-:80",
-		"tcp: 80-:80",
-		"tcp:0x50-:80",
-		"tcp:080-:80",
-		"tcp:010-:80",
-		"tcp:80-:80,",
-		"tcp:80-:80-:80",
-		"tcp:1.2.3:80-:80",
-		"tcp:1.2.3.4.5:80-:80",
-		"tcp:host:80-:80",
-		"tcp:::1:80-:80",
-		"tcp:[::1:80-:80",
-		"tcp:[]:80-:80",
-		"tcp:[1.2.3.4]:80-:80",
-		"tcp:[::1]80-:80",
-		"tcp:::80-:80",
-		"tcp:123456789-:80",
-		"tcp:[1111:1111:1111:1111:1111:1111:1111:1111:1:1]:80-:80",
-	};
 	struct net_forward got;
 	const char *why;
 
 	(void)state;
-	for (unsigned int i = 0; i < ARRAY_SIZE(good); i++) {
+	for (unsigned int i = 0; i < ARRAY_SIZE(good_forwards); i++) {
 		memset(&got, 0xee, sizeof(got));
-		assert_int_equal(net_forward_parse(good[i].text, &got, &why),
+		assert_int_equal(net_forward_parse(good_forwards[i].text, &got,
+						   &why),
 				 0);
-		assert_int_equal(got.udp, good[i].wanted.udp);
-		assert_string_equal(got.address, good[i].wanted.address);
-		assert_int_equal(got.host_port, good[i].wanted.host_port);
-		assert_int_equal(got.guest_port, good[i].wanted.guest_port);
+		assert_int_equal(got.udp, good_forwards[i].wanted.udp);
+		assert_string_equal(got.address,
+				    good_forwards[i].wanted.address);
+		assert_int_equal(got.host_port,
+				 good_forwards[i].wanted.host_port);
+		assert_int_equal(got.guest_port,
+				 good_forwards[i].wanted.guest_port);
 	}
-	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad_forwards); i++) {
 		why = NULL;
-		if (net_forward_parse(bad[i], &got, &why) != -EINVAL)
-			fail_msg("'%s' was taken", bad[i]);
+		if (net_forward_parse(bad_forwards[i], &got, &why) != -EINVAL)
+			fail_msg("'%s' was taken", bad_forwards[i]);
 		assert_non_null(why);
 	}
 }
