@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The options of `lkvm run`, for the commands that run a VM.
+ */
+#ifndef LKVM_RUN_OPTIONS_H
+#define LKVM_RUN_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <lkvm/device.h>
+#include <lkvm/memory.h>
+#include <lkvm/virtio.h>
+
+struct run_options {
+	const char *kernel;
+	const char *initrd;
+	const char *name;
+	const char *kvm_path;
+	char *params; /* all -p, joined by blanks; owned */
+	uint64_t ram_bytes; /* 0: default */
+	uint64_t cpus; /* 0: default */
+	int loglevel;
+	int transport;
+	int on_reset;
+	int console;
+	struct virtio_console_options ports;
+	char *port_text[VIRTIO_MAX_PORTS]; /* owned; what ports points into */
+	bool nodefaults;
+	bool fdt;
+	const char *dump_dtb;
+	bool debug_exit;
+	bool stats;
+	bool boot_timer;
+	bool help;
+	struct memory_backing memory;
+	bool thp;
+	uint64_t node; /* NO_NODE: none */
+	const char *pin_list;
+	int *pins; /* owned; NULL: none */
+	struct device_request *devices; /* owned with their configs */
+	unsigned int nr_devices;
+};
+
+/*
+ * Parse @argv[1..] by the table run_options (commands.h) and set the log
+ * level. *@rest is as *dashdash of options_parse(). Returns 0, or -EINVAL after
+ * one line on stderr; run_options_release() follows in each case. Strings
+ * point into @argv.
+ */
+int run_options_parse(struct run_options *options, int argc, char **argv,
+		      int *rest);
+
+/*
+ * Check what only the whole command line can tell, and fill in defaults, the
+ * devices that consoles and the default network need among them. Returns 0, or
+ * -errno after one line on stderr.
+ */
+int run_options_complete(struct run_options *options);
+
+void run_options_release(struct run_options *options);
+
+#endif
