@@ -609,3 +609,8 @@ struct chardev *terminal_output(struct terminal *t)
 {
 	return &t->output;
 }
+
+bool terminal_is_written(struct terminal *t)
+{
+	return output_is_empty(&t->out);
+}

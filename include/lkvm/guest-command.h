@@ -58,6 +58,15 @@ int guest_command_create(struct loop *loop, struct terminal *terminal,
 			 const struct guest_command_callbacks *callbacks,
 			 struct guest_command **out);
 
+/* Write out what is left for stderr, until nobody has read for a second. */
+void guest_command_flush(struct guest_command *command);
+
+/*
+ * The machine boots again, and the command will run once more, with what is
+ * left of stdin. Devices are at rest.
+ */
+void guest_command_reset(struct guest_command *command);
+
 /* The device of the ports is gone. NULL is allowed. */
 void guest_command_destroy(struct guest_command *command);
 

@@ -9,17 +9,14 @@
  *	/lkvm/config	records "key=value", each ended by a NUL, of at most
  *			GUEST_CONFIG_MAX bytes in total:
  *
- *	module=PATH[ PARAMETERS]	to load; in this order
- *	root=TYPE:SOURCE:OPTIONS	a file system to run in, mounted
- *			read-only unless rw= stands before it. TYPE is 9p
- *			(SOURCE is the tag) or a disk's (SOURCE is the disk's
- *			serial number). Without this record: the initrd.
- *	rw=1		the root may be written to
- *	overlay=1	what is written to the root is kept in RAM
- *	share=MODE:TAG:OPTIONS:PATH	a 9p share at PATH, where MODE is ro
- *			or rw; after the root, in this order
- *	net=user	the first Ethernet device gets the address that
- *			lkvm's user-mode network gives
+ *	module=FILE[ PARAMETERS]	of GUEST_MODULES, to load; in this order
+ *	mount=MODE:TYPE:SOURCE:OPTIONS:PATH	a file system, in this order;
+ *			at / it is the root to run in, which is the initrd
+ *			otherwise. MODE is ro, rw, or tmp: what is written
+ *			is kept in RAM. SOURCE is the tag of TYPE 9p, the
+ *			serial number of the disk of others
+ *	net=ADDRESS/BITS:GATEWAY:MTU	the first Ethernet device's
+ *	dns=ADDRESS	a name server, for /etc/resolv.conf
  *	arg=TEXT	the command's next argument; the first is its name
  *	env=NAME=VALUE	in the command's environment
  *	cwd=PATH	where it starts; it is an error if that is not there
@@ -46,6 +43,7 @@
 
 #define GUEST_INIT_PATH "/lkvm/init"
 #define GUEST_CONFIG_PATH "/lkvm/config"
+#define GUEST_MODULES "/lkvm/modules"
 #define GUEST_CONFIG_MAX (1U << 20)
 
 #define GUEST_PORT_CONTROL "lkvm.control"

@@ -64,6 +64,9 @@ void terminal_print(struct terminal *terminal, const char *text, size_t len);
  */
 struct chardev *terminal_chardev(struct terminal *terminal);
 
+/* Has all output been written out? Any thread. */
+bool terminal_is_written(struct terminal *terminal);
+
 /* A second writer's end, without input: what it writes is shown as well. */
 struct chardev *terminal_output(struct terminal *terminal);
 
