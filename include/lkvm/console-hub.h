@@ -59,8 +59,8 @@ struct chardev *console_hub_chardev(struct console_hub *hub);
 struct chardev *console_hub_second(struct console_hub *hub);
 
 /*
- * Begin and end to watch: from now on, up to now. Both may be called from an
- * observer's callback. Main thread.
+ * Begin and end to watch: from now on, up to now. An observer's callback may
+ * end it, for any observer. Main thread.
  */
 void console_hub_observe(struct console_hub *hub,
 			 struct console_observer *observer);
