@@ -23,17 +23,14 @@
  * initrd_finish() tells.
  */
 struct initrd {
-	int fd; /* -1: there is none */
+	int fd;
 	int error; /* the first -errno, or 0 */
 	uint64_t size; /* bytes written */
 	uint32_t entries;
 };
 
-/*
- * Begin an archive in @fd, an empty file that stays the caller's, or in a new
- * file without a name when @fd is -1 (then initrd_finish() hands it over).
- */
-void initrd_init(struct initrd *initrd, int fd);
+/* Begin an archive, in memory. */
+void initrd_init(struct initrd *initrd);
 
 /* A folder, mode 0755. @path has no leading slash; parents come first. */
 void initrd_add_folder(struct initrd *initrd, const char *path);
@@ -44,7 +41,7 @@ void initrd_add_file(struct initrd *initrd, const char *path, unsigned int mode,
 
 /*
  * End the archive. Returns its file descriptor, which is the caller's to close,
- * or -errno (then what initrd_init() made is gone).
+ * or -errno.
  */
 int initrd_finish(struct initrd *initrd);
 
