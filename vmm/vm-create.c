@@ -93,21 +93,34 @@ static int open_boot_file(const char *path, const char *what, int *out)
 	return 0;
 }
 
+static void add_initrd(struct boot_config *boot, const char *path, int fd)
+{
+	boot->initrds[boot->nr_initrds++] = (struct boot_file) {
+		.path = path,
+		.fd = fd,
+	};
+}
+
 static int open_boot_files(struct vm *vm)
 {
 	const struct vm_config *config = vm->config;
 	int err;
 
 	vm->boot.kernel_path = config->kernel;
-	vm->boot.initrd_path = config->initrd;
 	vm->boot.cmdline = config->cmdline;
 	vm->boot.add_devices = config->add_devices;
 	vm->boot.fdt = config->fdt;
 	err = open_boot_file(config->kernel, "kernel", &vm->boot.kernel_fd);
 	if (!err && config->initrd)
-		err = open_boot_file(config->initrd, "initrd",
-				     &vm->boot.initrd_fd);
-	return err;
+		err = open_boot_file(config->initrd, "initrd", &vm->initrd_fd);
+	if (err)
+		return err;
+	if (config->initrd)
+		add_initrd(&vm->boot, config->initrd, vm->initrd_fd);
+	for (unsigned int i = 0; i < config->nr_own_initrds; i++)
+		add_initrd(&vm->boot, config->own_initrds[i].path,
+			   config->own_initrds[i].fd);
+	return 0;
 }
 
 static int create_board(struct vm *vm)
@@ -345,7 +358,7 @@ static struct vm *vm_alloc(const struct vm_config *config)
 	vm->vm_fd = -1;
 	vm->signals.fd = -1;
 	vm->boot.kernel_fd = -1;
-	vm->boot.initrd_fd = -1;
+	vm->initrd_fd = -1;
 	vm->run_state = VM_PAUSED;
 	vm->machine.request = on_machine_request;
 	vm->machine.boot_mark = on_boot_mark;
@@ -485,7 +498,7 @@ void vm_destroy(struct vm *vm)
 	memory_release(&m->memory);
 	close_fd(vm->kvm_fd);
 	close_fd(vm->boot.kernel_fd);
-	close_fd(vm->boot.initrd_fd);
+	close_fd(vm->initrd_fd);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm->end_dump);

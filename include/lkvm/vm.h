@@ -64,6 +64,7 @@ struct vm {
 	struct machine machine; /* first: the devices' machine is the VM's */
 	const struct vm_config *config; /* not owned */
 	struct boot_config boot;
+	int initrd_fd; /* the user's; -1: none */
 	int kvm_fd, vm_fd;
 	struct terminal *terminal;
 	struct console_hub *console;
