@@ -84,7 +84,7 @@ VMM := vmm/cache.c vmm/console-hub.c vmm/device-table.c vmm/initrd.c \
 	vmm/modules-pack.c vmm/modules.c vmm/pin.c vmm/prompt.c vmm/stats.c \
 	vmm/terminal.c vmm/unpack.c vmm/vcpu.c vmm/vm-create.c vmm/vm.c
 VMM += vmm/guest-command.c vmm/guest-init.c vmm/output.c
-COMMANDS := builtin-help.c builtin-run-options.c builtin-run.c \
+COMMANDS := builtin-help.c builtin-run-guest.c builtin-run-options.c builtin-run.c \
 	builtin-version.c
 MAIN := main.c
 
