@@ -38,9 +38,10 @@ static void print_integers(const char *who, json_t *values)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(values, key, value) if (json_is_integer(value))
-		print_count(stdout, who, key,
-			    (uint64_t)json_integer_value(value));
+	json_object_foreach(values, key, value)
+		if (json_is_integer(value))
+			print_count(stdout, who, key,
+				    (uint64_t)json_integer_value(value));
 }
 
 static void print_table(const struct client *c)
@@ -51,7 +52,8 @@ static void print_table(const struct client *c)
 	printf("%-10s %-24s %12s\n", "who", "what", "count");
 	/* Of --memory, the host's numbers stand beside the guest's. */
 	print_integers("balloon", c->result);
-	json_object_foreach(c->result, key, value) print_integers(key, value);
+	json_object_foreach(c->result, key, value)
+		print_integers(key, value);
 }
 
 static void print_tables(const struct client_set *set)

@@ -55,8 +55,7 @@ static double add_rates(json_t *rates, const json_t *before, json_t *now,
 	const char *what;
 	json_t *count;
 
-	json_object_foreach(now, what, count)
-	{
+	json_object_foreach(now, what, count) {
 		double rate = 0;
 
 		if (!is_part(what) && !is_gauge(what))
@@ -76,8 +75,7 @@ json_t *top_rates(const json_t *before, const json_t *now, double seconds)
 	const char *who;
 	json_t *row;
 
-	json_object_foreach((json_t *)now, who, row)
-	{
+	json_object_foreach((json_t *)now, who, row) {
 		const json_t *old = json_object_get(before, who);
 		json_t *rates = json_object();
 		double total;
@@ -182,8 +180,7 @@ static void draw_row(struct screen *s, const char *who, json_t *rates)
 
 	len = (size_t)snprintf(line, sizeof(line), "  %-*s", NAME_WIDTH - 2,
 			       who);
-	json_object_foreach(rates, what, rate)
-	{
+	json_object_foreach(rates, what, rate) {
 		double base = ends_with(what, "bytes") ? 1024 : 1000;
 
 		if (len >= sizeof(line))
@@ -209,13 +206,12 @@ void top_draw(const json_t *vms, unsigned int rows, unsigned int cols,
 		 NAME_WIDTH, "NAME", "STATE", "CPUS", "MEMORY", "RESIDENT",
 		 "BALLOON", "EXITS/S");
 	print_line(&s, line);
-	json_array_foreach(vms, i, vm)
-	{
+	json_array_foreach(vms, i, vm) {
 		draw_vm(&s, vm);
 		json_object_foreach(json_object_get(vm, "vcpus"), who, rates)
 			draw_row(&s, who, rates);
-		json_object_foreach(json_object_get(vm, "devices"), who,
-				    rates) if (json_object_size(rates))
-			draw_row(&s, who, rates);
+		json_object_foreach(json_object_get(vm, "devices"), who, rates)
+			if (json_object_size(rates))
+				draw_row(&s, who, rates);
 	}
 }

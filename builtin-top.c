@@ -137,12 +137,12 @@ static const json_t *find_same(const json_t *list, const json_t *vm)
 	json_t *other;
 	size_t i;
 
-	json_array_foreach(
-		list, i,
-		other) if (json_equal(json_object_get(other, "name"),
-				      json_object_get(vm, "name")) &&
-			   json_equal(json_object_get(other, "pid"),
-				      json_object_get(vm, "pid"))) return other;
+	json_array_foreach(list, i, other)
+		if (json_equal(json_object_get(other, "name"),
+			       json_object_get(vm, "name")) &&
+		    json_equal(json_object_get(other, "pid"),
+			       json_object_get(vm, "pid")))
+			return other;
 	return NULL;
 }
 
@@ -172,8 +172,7 @@ static void refresh(struct top *top, uint64_t limit_ns)
 	json_t *vm;
 	size_t i;
 
-	json_array_foreach(now, i, vm)
-	{
+	json_array_foreach(now, i, vm) {
 		json_t *line = json_copy(vm);
 
 		add_rates(line, find_same(top->before, vm));
