@@ -51,6 +51,8 @@ static int ask(struct client *c, void *opaque)
 		return err;
 	err = client_execute(c, "x-lkvm-info", NULL, &info);
 	if (!err) {
+		/* One that was not given a name has one here. */
+		json_object_set_new(info, "name", json_string(c->name));
 		json_object_set(info, "status",
 				json_object_get(status, "status"));
 		c->result = info;
@@ -120,15 +122,16 @@ static void print_vm(const json_t *vm)
 	json_int_t seconds = number(vm, "uptime-ns") / 1000000000;
 	char uptime[32];
 
-	printf("%-20s %8" JSON_INTEGER_FORMAT " %-14s", text(vm, "name"),
-	       number(vm, "pid"), text(vm, "status"));
+	printf("%-20s %8" JSON_INTEGER_FORMAT " ", text(vm, "name"),
+	       number(vm, "pid"));
 	if (!json_object_get(vm, "memory")) {
-		printf("\n");
+		printf("%s\n", text(vm, "status"));
 		return;
 	}
 	snprintf(uptime, sizeof(uptime), "%" JSON_INTEGER_FORMAT ":%02d:%02d",
 		 seconds / 3600, (int)(seconds / 60 % 60), (int)(seconds % 60));
-	printf(" %4" JSON_INTEGER_FORMAT " %8s %10s  %s\n", number(vm, "cpus"),
+	printf("%-14s %4" JSON_INTEGER_FORMAT " %8s %10s  %s\n",
+	       text(vm, "status"), number(vm, "cpus"),
 	       format_size((uint64_t)number(vm, "memory")).text, uptime,
 	       text(vm, "kernel"));
 }

@@ -76,6 +76,7 @@ static int sample_one(struct client *c, void *opaque)
 	if (!err) {
 		json_object_set_new(c->result, "at",
 				    json_integer((json_int_t)now_ns()));
+		json_object_set_new(c->result, "name", json_string(c->name));
 		json_object_set(c->result, "status",
 				json_object_get(status, "status"));
 		json_object_set(c->result, "stats", stats);

@@ -2,7 +2,7 @@
 /*
  * A guest for tests of what is done to whole VMs: it sleeps. What comes on
  * ttyS0 is sent back, and at the power button it powers off. (As in irq.S, no
- * handler returns.)
+ * handler returns.) Other CPUs sleep for good.
  */
 #include "guest.h"
 
@@ -53,6 +53,7 @@ _start:
 	outb	%al, %dx
 	movl	$(SERIAL0 + 1), %edx
 	outb	%al, %dx
+	start_aps
 	movl	$greeting, %esi
 	movl	$(greeting_end - greeting), %ecx
 	movl	$SERIAL0, %edx
@@ -86,6 +87,13 @@ power:
 3:	out	0x20, 0xa0
 	out	0x20, 0x20
 	jmp	wait
+
+	ap_code
+ap_main:
+	outb	%al, $0x80		/* an exit, so that it can be counted */
+1:	cli
+	hlt
+	jmp	1b
 
 greeting:
 	.ascii	"idle\r\n"
