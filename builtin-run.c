@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <lkvm/commands.h>
+#include <lkvm/control-path.h>
 #include <lkvm/log.h>
 #include <lkvm/run-options.h>
 #include <lkvm/virtio.h>
@@ -91,12 +92,66 @@ static const struct virtio_transport *transport_of(int choice)
 	return all[choice];
 }
 
+/*
+ * The control socket's default place. A VM that nobody has named runs without
+ * one where there is no place for it. Returns 0, or -errno after a message.
+ */
+static int default_control(const char *name, struct control_path *out)
+{
+	struct control_path folder;
+	char own[32];
+	int err;
+
+	snprintf(own, sizeof(own), "guest-%d", (int)getpid());
+	err = control_path(name ? name : own, out);
+	if (err == -EINVAL) {
+		log_err("run",
+			"--name %s: it names a file, and has no slash and no "
+			"dot in front",
+			name);
+		return err;
+	}
+	if (!err)
+		err = control_folder(&folder);
+	if (!err)
+		err = control_make_folder(&folder);
+	if (!err)
+		return 0;
+	out->text[0] = '\0';
+	if (!name)
+		return 0;
+	log_err("run",
+		"there is no folder of your own for the control socket: %s "
+		"(set XDG_RUNTIME_DIR, or choose another place with --control)",
+		strerror(-err));
+	return err;
+}
+
+/* Where it shall be; NULL: there is to be none. As default_control(). */
+static int choose_control(const struct run_options *options,
+			  struct control_path *place, const char **out)
+{
+	int err;
+
+	*out = options->control;
+	if (options->control) {
+		if (!strcmp(options->control, "off"))
+			*out = NULL;
+		return 0;
+	}
+	err = default_control(options->name, place);
+	*out = *place->text ? place->text : NULL;
+	return err;
+}
+
 static int run_vm(const struct run_options *options, const char *kernel,
 		  char *cmdline, uint64_t start_ns)
 {
-	const struct vm_config config = {
+	struct control_path place = { "" };
+	struct vm_config config = {
 		.name = options->name,
 		.kvm_path = options->kvm_path,
+		.events = options->events,
 		.kernel = kernel,
 		.initrd = options->initrd,
 		.cmdline = cmdline,
@@ -120,6 +175,8 @@ static int run_vm(const struct run_options *options, const char *kernel,
 	struct vm *vm;
 	int status;
 
+	if (choose_control(options, &place, &config.control))
+		return STATUS_LKVM_FAILED;
 	if (vm_create(&config, &vm))
 		return STATUS_LKVM_FAILED;
 	status = vm_run(vm);

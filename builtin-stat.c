@@ -5,6 +5,7 @@
 
 #include <lkvm/client.h>
 #include <lkvm/commands.h>
+#include <lkvm/stats.h>
 
 struct stat_options {
 	struct client_choice choice;
@@ -35,12 +36,13 @@ static int ask(struct client *c, void *opaque)
 
 static void print_integers(const char *who, json_t *values)
 {
+	struct stats_sink sink = { .opaque = stdout };
 	const char *key;
 	json_t *value;
 
 	json_object_foreach(values, key, value)
 		if (json_is_integer(value))
-			print_count(stdout, who, key,
+			stats_print(&sink, who, key,
 				    (uint64_t)json_integer_value(value));
 }
 

@@ -15,6 +15,8 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
+#include <lkvm/control.h>
+#include <lkvm/event.h>
 #include <lkvm/log.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
@@ -274,7 +276,7 @@ static int connect_console(struct vm *vm)
 
 static void on_quit(void *opaque)
 {
-	vm_end(opaque, VM_END_QUIT, 0);
+	vm_end(opaque, VM_END_QUIT, QUIT_BY_TERMINAL);
 }
 
 static void on_prompt(void *opaque, bool on)
@@ -308,6 +310,10 @@ static int create_host_side(struct vm *vm)
 		err = connect_console(vm);
 	if (err)
 		log_err("vm", "cannot set up the console: %s", strerror(-err));
+	if (!err)
+		err = events_create(vm, vm->config->events);
+	if (!err)
+		err = control_create(vm);
 	return err;
 }
 
@@ -457,6 +463,7 @@ void vm_destroy(struct vm *vm)
 {
 	struct machine *m = &vm->machine;
 
+	control_destroy(vm);
 	vm_stop(vm);
 	/* The list is in order of creation; take it apart from its end. */
 	while (m->devices) {
@@ -471,6 +478,7 @@ void vm_destroy(struct vm *vm)
 	}
 	if (m->board)
 		arch_board_destroy(m);
+	events_destroy(vm);
 	console_hub_destroy(vm->console);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {

@@ -29,7 +29,7 @@ int events_create(struct vm *vm, const char *to);
 /* Deliver what waits, and free. Main thread; vm->events may be NULL. */
 void events_destroy(struct vm *vm);
 
-/* Deliver what waits. Main thread. */
+/* Deliver what waits. Main thread; vm->events may be NULL. */
 void events_deliver(struct vm *vm);
 
 /*
