@@ -85,12 +85,14 @@ VMM := vmm/console-hub.c vmm/control-block.c vmm/control-commands.c \
 	vmm/control-vm.c vmm/control.c vmm/device-table.c vmm/event.c \
 	vmm/json-frame.c vmm/pin.c vmm/prompt.c vmm/stats.c \
 	vmm/terminal.c vmm/vcpu.c vmm/vm-create.c vmm/vm.c
-COMMANDS := builtin-help.c builtin-run-options.c builtin-run.c \
-	builtin-version.c
+COMMANDS := builtin-balloon.c builtin-client.c builtin-console.c \
+	builtin-debug.c builtin-help.c builtin-list.c builtin-pause.c \
+	builtin-run-options.c builtin-run.c builtin-stat.c builtin-stop.c \
+	builtin-top-view.c builtin-top.c builtin-version.c
 MAIN := main.c
 
-LIB_SRC := $(CORE) $(DISK) $(NET) $(HW) $(VIRTIO) $(X86) $(VMM)
-SRC := $(LIB_SRC) $(COMMANDS) $(MAIN)
+LIB_SRC := $(CORE) $(DISK) $(NET) $(HW) $(VIRTIO) $(X86) $(VMM) $(COMMANDS)
+SRC := $(LIB_SRC) $(MAIN)
 LIB_OBJ := $(LIB_SRC:%.c=$(O)/obj/%.o)
 OBJ := $(SRC:%.c=$(O)/obj/%.o)
 

@@ -86,15 +86,30 @@ static void query_cpus(struct control_call *call)
 	}
 }
 
+/* What of this process is in the host's memory, in bytes; 0: not known. */
+static uint64_t resident_bytes(void)
+{
+	unsigned long long total, resident;
+	FILE *statm = fopen("/proc/self/statm", "re");
+
+	if (!statm)
+		return 0;
+	if (fscanf(statm, "%llu %llu", &total, &resident) != 2)
+		resident = 0;
+	fclose(statm);
+	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 static void query_info(struct control_call *call)
 {
 	const struct vm *vm = call->vm;
 	const struct vm_config *config = vm->config;
 	uint64_t start = atomic_load(&vm->phase_ns[PHASE_START]);
 
-	call->result = json_pack("{s:s*,s:i,s:o,s:i,s:o,s:s*,s:s}", "name",
+	call->result = json_pack("{s:s*,s:i,s:o,s:o,s:i,s:o,s:s*,s:s}", "name",
 				 config->name, "pid", (int)getpid(), "memory",
-				 control_number(config->ram_bytes), "cpus",
+				 control_number(config->ram_bytes), "resident",
+				 control_number(resident_bytes()), "cpus",
 				 (int)config->cpus, "uptime-ns",
 				 control_number(now_ns() - start), "kernel",
 				 config->kernel, "version", LKVM_VERSION);
