@@ -9,6 +9,7 @@
  * take end it.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 
 #include <lkvm/console-hub.h>
 #include <lkvm/control-parts.h>
+#include <lkvm/control-path.h>
 #include <lkvm/event.h>
 #include <lkvm/json-frame.h>
 #include <lkvm/log.h>
@@ -451,6 +453,25 @@ static int say_why_not(const char *path, int err)
 	return err;
 }
 
+static int make_folder(const struct vm_config *config)
+{
+	struct control_path folder;
+	int err;
+
+	if (!config->control_folder)
+		return 0;
+	snprintf(folder.text, sizeof(folder.text), "%s",
+		 config->control_folder);
+	err = control_make_folder(&folder);
+	if (err && config->name)
+		log_err("control",
+			"cannot put the control socket into %s: %s (it must "
+			"be yours alone; or choose another place with "
+			"--control)",
+			folder.text, strerror(-err));
+	return err;
+}
+
 int control_create(struct vm *vm)
 {
 	const char *path = vm->config->control;
@@ -459,6 +480,9 @@ int control_create(struct vm *vm)
 
 	if (!path)
 		return 0;
+	err = make_folder(vm->config);
+	if (err)
+		return vm->config->name ? err : 0;
 	control = calloc(1, sizeof(*control));
 	if (!control)
 		return -ENOMEM;
