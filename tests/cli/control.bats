@@ -62,7 +62,10 @@ ask() {
 
 teardown() {
 	cd "$scratch"
-	cat ./*.pid 2>/dev/null | xargs -r kill -9 2>/dev/null || true
+	for pid in $(cat ./*.pid 2>/dev/null); do
+		kill -9 "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
+	done
 	cd /
 	rm -rf "$scratch"
 }
@@ -110,7 +113,7 @@ teardown() {
 	[ "$(qmp "lkvm/guest-$(<vm.pid).sock" query-name)" = '{"return":{}}' ]
 	kill "$(<vm.pid)"
 	wait "$(<vm.pid)" || true
-	[ -z "$(ls lkvm)" ]
+	[ ! -e lkvm ]
 }
 
 @test "HOME has the socket where there is no XDG_RUNTIME_DIR" {
@@ -153,7 +156,7 @@ teardown() {
 	make_kernel kernel
 	mkdir lkvm
 	chmod 777 lkvm
-	refuses "cannot put the control socket into $scratch/lkvm: Operation not permitted (it must be yours alone; or choose another place with --control)" \
+	refuses "$scratch/lkvm is no folder of yours alone, for the control socket (choose another place with --control)" \
 		run -k kernel -m 16 --name web
 	refuses "cannot listen on /nonexistent/a: No such file or directory (choose another place with --control)" \
 		run -k kernel -m 16 --control /nonexistent/a
