@@ -24,7 +24,7 @@ const struct option_desc balloon_options[] = {
 	  .offset = FIELD(deflate), .min = MIB, .unit = MIB },
 	{ OPTION_FLAG, 0, "json", NULL, "show it as a JSON array",
 	  .offset = FIELD(json) },
-	{ OPTION_END },
+	{ .kind = OPTION_END },
 };
 
 static uint64_t number(const json_t *object, const char *key)

@@ -126,10 +126,12 @@ int client_receive(struct client *c, uint64_t deadline_ns, json_t **out)
 	size_t searched = 0;
 
 	for (;;) {
-		char *end =
-			memchr(c->in + searched, '\n', c->in_len - searched);
+		char *end = NULL;
 		int err;
 
+		if (c->in_len > searched)
+			end = memchr(c->in + searched, '\n',
+				     c->in_len - searched);
 		if (end)
 			return take_line(c, (size_t)(end - c->in) + 1, out);
 		searched = c->in_len;

@@ -27,7 +27,7 @@ const struct option_desc console_options[] = {
 	  .offset = offsetof(struct console_options, choice.name) },
 	{ OPTION_FLAG, 'h', "help", NULL, "explain the command",
 	  .offset = offsetof(struct console_options, choice.help) },
-	{ OPTION_END },
+	{ .kind = OPTION_END },
 };
 
 /* Between a terminal and a VM. All of it is the main thread's. */

@@ -33,7 +33,7 @@ const struct option_desc debug_options[] = {
 	{ OPTION_STRING, 's', "sysrq", "KEY",
 	  "press SysRq and this key at the serial console",
 	  .offset = FIELD(sysrq) },
-	{ OPTION_END },
+	{ .kind = OPTION_END },
 };
 
 /* The texts of all vCPUs, as an array of strings, become the result. */

@@ -35,7 +35,7 @@ const struct option_desc list_options[] = {
 	  .offset = FIELD(json) },
 	{ OPTION_FLAG, 'h', "help", NULL, "explain the command",
 	  .offset = FIELD(help) },
-	{ OPTION_END },
+	{ .kind = OPTION_END },
 };
 
 /* What x-lkvm-info tells, and how the VM is. */

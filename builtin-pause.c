@@ -9,7 +9,7 @@ struct pause_options {
 
 const struct option_desc pause_options[] = {
 	CLIENT_OPTIONS(pause_options, choice),
-	{ OPTION_END },
+	{ .kind = OPTION_END },
 };
 
 static int execute(struct client *c, void *command)

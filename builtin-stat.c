@@ -22,7 +22,7 @@ const struct option_desc stat_options[] = {
 	  .offset = FIELD(memory) },
 	{ OPTION_FLAG, 0, "json", NULL, "as a JSON array",
 	  .offset = FIELD(json) },
-	{ OPTION_END },
+	{ .kind = OPTION_END },
 };
 
 static int ask(struct client *c, void *opaque)

@@ -30,7 +30,7 @@ const struct option_desc stop_options[] = {
 	  .offset = FIELD(seconds), .min = 1, .max = MAX_SECONDS },
 	{ OPTION_FLAG, 'f', "force", NULL, "do not ask the guest; end it now",
 	  .offset = FIELD(force) },
-	{ OPTION_END },
+	{ .kind = OPTION_END },
 };
 
 /*

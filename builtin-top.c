@@ -42,7 +42,7 @@ const struct option_desc top_options[] = {
 	  .offset = FIELD(once) },
 	{ OPTION_FLAG, 0, "json", NULL, "with --once: as a JSON array",
 	  .offset = FIELD(json) },
-	{ OPTION_END },
+	{ .kind = OPTION_END },
 };
 
 /* All of it is the main thread's. */
