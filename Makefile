@@ -80,7 +80,8 @@ VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot-elf.c \
 	x86/boot-linux.c x86/boot.c x86/cpuid.c x86/fdt.c x86/mptable.c \
 	x86/vcpu-state.c
-VMM := vmm/console-hub.c vmm/device-table.c vmm/pin.c vmm/prompt.c vmm/stats.c \
+VMM := vmm/console-hub.c vmm/console-text.c vmm/device-table.c vmm/endings.c \
+	vmm/pin.c vmm/prompt.c vmm/stats.c \
 	vmm/terminal.c vmm/vcpu.c vmm/vm-create.c vmm/vm.c
 COMMANDS := builtin-help.c builtin-run-options.c builtin-run.c \
 	builtin-version.c

@@ -15,6 +15,7 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
+#include <lkvm/endings.h>
 #include <lkvm/log.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
@@ -248,6 +249,14 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
+static bool is_dev_null(int fd)
+{
+	struct stat null, st;
+
+	return !stat("/dev/null", &null) && !fstat(fd, &st) &&
+	       S_ISCHR(st.st_mode) && st.st_rdev == null.st_rdev;
+}
+
 /* The hub is below whichever device is the console, shown or not. */
 static int connect_console(struct vm *vm)
 {
@@ -261,6 +270,7 @@ static int connect_console(struct vm *vm)
 				 &vm->console);
 	if (err)
 		return err;
+	vm->console_shown = shown && !is_dev_null(STDOUT_FILENO);
 	m->serial[0] = console_hub_chardev(vm->console);
 	if (vm->config->console == CONSOLE_PORT)
 		m->console = terminal;
@@ -471,6 +481,7 @@ void vm_destroy(struct vm *vm)
 	}
 	if (m->board)
 		arch_board_destroy(m);
+	endings_stop(vm);
 	console_hub_destroy(vm->console);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
