@@ -16,6 +16,7 @@
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
 #include <lkvm/control.h>
+#include <lkvm/endings.h>
 #include <lkvm/event.h>
 #include <lkvm/log.h>
 #include <lkvm/terminal.h>
@@ -250,6 +251,14 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
+static bool is_dev_null(int fd)
+{
+	struct stat null, st;
+
+	return !stat("/dev/null", &null) && !fstat(fd, &st) &&
+	       S_ISCHR(st.st_mode) && st.st_rdev == null.st_rdev;
+}
+
 /* The hub is below whichever device is the console, shown or not. */
 static int connect_console(struct vm *vm)
 {
@@ -263,6 +272,7 @@ static int connect_console(struct vm *vm)
 				 &vm->console);
 	if (err)
 		return err;
+	vm->console_shown = shown && !is_dev_null(STDOUT_FILENO);
 	m->serial[0] = console_hub_chardev(vm->console);
 	if (vm->config->console == CONSOLE_PORT)
 		m->console = terminal;
@@ -481,6 +491,7 @@ void vm_destroy(struct vm *vm)
 	}
 	if (m->board)
 		arch_board_destroy(m);
+	endings_stop(vm);
 	events_destroy(vm);
 	console_hub_destroy(vm->console);
 	terminal_destroy(vm->terminal);
