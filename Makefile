@@ -81,7 +81,7 @@ X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot-elf.c \
 	x86/boot-linux.c x86/boot-version.c x86/boot.c x86/cpuid.c x86/fdt.c x86/mptable.c \
 	x86/vcpu-state.c
 VMM := vmm/cache.c vmm/device-table.c vmm/initrd.c vmm/modules-pack.c \
-	vmm/modules.c vmm/pin.c vmm/prompt.c vmm/stats.c \
+	vmm/modules.c vmm/pin.c vmm/prompt.c vmm/rootfs-image.c vmm/rootfs.c vmm/stats.c \
 	vmm/terminal.c vmm/unpack.c vmm/vcpu.c vmm/vm-create.c vmm/vm.c
 COMMANDS := builtin-help.c builtin-run-options.c builtin-run.c \
 	builtin-version.c
