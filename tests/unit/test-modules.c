@@ -406,7 +406,7 @@ static void broken_and_boundless_data_is_refused(void **state)
 			 -EFBIG);
 	for (size_t cut = 1; cut < len; cut++)
 		assert_int_equal(unpack("a.xz", packed, len - cut,
-					sizeof(zeros), &out, &out_len),
+					2 * sizeof(zeros), &out, &out_len),
 				 -EBADMSG);
 }
 
