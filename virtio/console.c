@@ -309,6 +309,10 @@ static int open_port(struct console *console, unsigned int id,
 	snprintf(port->name, sizeof(port->name), "%s", options->name);
 	snprintf(who, sizeof(who), "port %s", port->name);
 	console->control.port[id].name = port->name;
+	if (options->chardev) {
+		console_port_attach(port, options->chardev);
+		return 0;
+	}
 	if (!strcmp(options->to, "stdio")) {
 		console_port_attach(port, console->vdev.machine->console);
 		return 0;
@@ -354,13 +358,14 @@ static void init_console(struct console *console, struct machine *machine,
 		.max_nr_ports = htole32(options->nr_ports + 1),
 	};
 	uint64_t features = BIT_ULL(VIRTIO_CONSOLE_F_MULTIPORT);
+	const char *name = options->name ? options->name : "ports";
 	unsigned int queues = console_tx_queue(options->nr_ports) + 1;
 
 	if (options->console)
 		features = BIT_ULL(VIRTIO_CONSOLE_F_SIZE) |
 			   BIT_ULL(VIRTIO_CONSOLE_F_EMERG_WRITE);
 	snprintf(console->vdev.device.name, sizeof(console->vdev.device.name),
-		 "%s", options->console ? "hvc0" : "ports");
+		 "%s", options->console ? "hvc0" : name);
 	memcpy(console->vdev.config, &config, sizeof(config));
 	console->vdev.config_len = sizeof(config);
 	virtio_device_init(&console->vdev, machine, &virtio_console_type,

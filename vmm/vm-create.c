@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <lkvm/arch.h>
+#include <lkvm/console-hub.h>
 #include <lkvm/log.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
@@ -260,18 +261,28 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
-static void connect_console(struct vm *vm)
+/* The hub is below whichever device is the console, shown or not. */
+static int connect_console(struct vm *vm)
 {
+	struct chardev *terminal = terminal_chardev(vm->terminal);
+	bool shown = vm->config->console != CONSOLE_PORT;
 	struct machine *m = &vm->machine;
+	int err;
 
-	if (vm->config->console == CONSOLE_SERIAL) {
-		m->serial[0] = terminal_chardev(vm->terminal);
-		return;
+	err = console_hub_create(m->loop, shown ? terminal : NULL,
+				 shown ? terminal_output(vm->terminal) : NULL,
+				 &vm->console);
+	if (err)
+		return err;
+	m->serial[0] = console_hub_chardev(vm->console);
+	if (vm->config->console == CONSOLE_PORT)
+		m->console = terminal;
+	if (vm->config->console == CONSOLE_VIRTIO) {
+		m->console = console_hub_chardev(vm->console);
+		/* What is said before its driver is there is shown too. */
+		m->serial[0] = console_hub_second(vm->console);
 	}
-	m->console = terminal_chardev(vm->terminal);
-	/* What is said before the console's driver is there is shown too. */
-	if (vm->config->console == CONSOLE_VIRTIO)
-		m->serial[0] = terminal_output(vm->terminal);
+	return 0;
 }
 
 static void on_quit(void *opaque)
@@ -306,10 +317,10 @@ static int create_host_side(struct vm *vm)
 	if (!err)
 		err = terminal_create(vm->machine.loop, &callbacks,
 				      &vm->terminal);
+	if (!err)
+		err = connect_console(vm);
 	if (err)
 		log_err("vm", "cannot set up the console: %s", strerror(-err));
-	else
-		connect_console(vm);
 	return err;
 }
 
@@ -473,6 +484,7 @@ void vm_destroy(struct vm *vm)
 	}
 	if (m->board)
 		arch_board_destroy(m);
+	console_hub_destroy(vm->console);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
 		loop_del(m->loop, &vm->signals);
