@@ -133,7 +133,7 @@ static int add_entry(struct tree *tree, FTS *fts, FTSENT *entry)
 			tree->nr_unreadable++;
 			return leave_out(tree, entry->fts_path);
 		}
-		tree->bytes += (uint64_t)st->st_blocks * 512;
+		tree->bytes += (uint64_t)st->st_size;
 		break;
 	case FTS_DNR:
 	case FTS_ERR:
