@@ -15,7 +15,9 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
+#include <lkvm/guest-command.h>
 #include <lkvm/log.h>
+#include <lkvm/stream.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
 #include <lkvm/vm.h>
@@ -218,6 +220,18 @@ static int create_devices_of(struct vm *vm, const struct device_type *type,
 	return err;
 }
 
+static int create_command_ports(struct vm *vm)
+{
+	struct virtio_console_options ports;
+	const struct device_request request = {
+		.type = &virtio_console_type,
+		.config = &ports,
+	};
+
+	guest_command_ports(vm->command, &ports);
+	return create_device(vm, &request);
+}
+
 static int create_devices(struct vm *vm)
 {
 	unsigned int nr_board;
@@ -235,7 +249,7 @@ static int create_devices(struct vm *vm)
 						vm->config->devices,
 						vm->config->nr_devices);
 	}
-	return err;
+	return err || !vm->command ? err : create_command_ports(vm);
 }
 
 /* What devices wait for has had the whole creation's time to happen. */
@@ -261,17 +275,51 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
+/* The command has the terminal, and the console a file or nothing. */
+static int create_command(struct vm *vm, struct chardev **console)
+{
+	const struct vm_config *config = vm->config;
+	struct guest_command_callbacks callbacks = {
+		.ended = vm_command_ended,
+		.opaque = vm,
+	};
+	char *to;
+	int err;
+
+	if (!config->command->tty)
+		terminal_set_plain(vm->terminal);
+	err = guest_command_create(vm->machine.loop, vm->terminal, &callbacks,
+				   &vm->command);
+	if (err || !config->klog)
+		return err;
+	if (asprintf(&to, "file:%s", config->klog) < 0)
+		return -ENOMEM;
+	err = stream_open("--klog", to, NULL, &vm->klog);
+	free(to);
+	if (!err)
+		err = stream_start(vm->klog, vm->machine.loop);
+	if (!err)
+		*console = stream_chardev(vm->klog);
+	return err;
+}
+
 /* The hub is below whichever device is the console, shown or not. */
 static int connect_console(struct vm *vm)
 {
 	struct chardev *terminal = terminal_chardev(vm->terminal);
 	bool shown = vm->config->console != CONSOLE_PORT;
+	struct chardev *lower = shown ? terminal : NULL;
+	struct chardev *second = shown ? terminal_output(vm->terminal) : NULL;
 	struct machine *m = &vm->machine;
-	int err;
+	int err = 0;
 
-	err = console_hub_create(m->loop, shown ? terminal : NULL,
-				 shown ? terminal_output(vm->terminal) : NULL,
-				 &vm->console);
+	if (vm->config->command) {
+		lower = NULL;
+		second = NULL;
+		err = create_command(vm, &lower);
+	}
+	if (!err)
+		err = console_hub_create(m->loop, lower, second, &vm->console);
 	if (err)
 		return err;
 	m->serial[0] = console_hub_chardev(vm->console);
@@ -485,6 +533,11 @@ void vm_destroy(struct vm *vm)
 	if (m->board)
 		arch_board_destroy(m);
 	console_hub_destroy(vm->console);
+	guest_command_destroy(vm->command);
+	if (vm->klog) {
+		stream_stop(vm->klog);
+		stream_close(vm->klog);
+	}
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
 		loop_del(m->loop, &vm->signals);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <lkvm/device.h>
+#include <lkvm/guest-command.h>
 #include <lkvm/memory.h>
 #include <lkvm/rootfs.h>
 #include <lkvm/virtio.h>
@@ -34,7 +35,6 @@ struct run_options {
 	bool stats;
 	bool boot_timer;
 	bool help;
-	const char *modules; /* folder, or NULL */
 	struct rootfs_options rootfs;
 	char *root_text; /* owned; what rootfs points into */
 	struct memory_backing memory;
@@ -42,6 +42,13 @@ struct run_options {
 	uint64_t node; /* NO_NODE: none */
 	const char *pin_list;
 	int *pins; /* owned; NULL: none */
+	/* argv is the caller's to set before run_options_complete(). */
+	struct guest_command_options command;
+	char **env; /* owned; what command.env points to */
+	char *shell[2]; /* command.argv, where the user names none */
+	char *here; /* owned; command.try_cwd */
+	const char *klog;
+	const char *modules; /* NULL: where the kernel's are */
 	struct device_request *devices; /* owned with their configs */
 	unsigned int nr_devices;
 };

@@ -16,6 +16,9 @@ void vm_phase_mark(struct vm *vm, enum boot_phase phase);
  */
 int vm_reset_vcpus(struct vm *vm);
 
+/* For struct guest_command_callbacks. */
+void vm_command_ended(void *vm, int status, const char *why);
+
 /* Park all vCPUs for good and end their threads. Once is enough. */
 void vm_stop(struct vm *vm);
 
