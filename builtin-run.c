@@ -45,15 +45,6 @@ static char *find_kernel(void)
 	return NULL;
 }
 
-/* Does the user's command line set @key ("root=")? */
-static bool has_param(const char *params, const char *key)
-{
-	for (const char *at = params; at && (at = strstr(at, key)); at++)
-		if (at == params || at[-1] == ' ')
-			return true;
-	return false;
-}
-
 /*
  * The complete command line: what a boot needs, then the user's words, which
  * win. Owned by the caller; NULL when memory is short.
@@ -73,7 +64,8 @@ static char *build_cmdline(const struct run_options *options)
 		return asprintf(&cmdline, "%s%s", params, init) < 0 ? NULL :
 								      cmdline;
 	/* Nobody there to read a dead screen: end, so that CI goes on. */
-	if ((!isatty(STDIN_FILENO) || command) && !has_param(params, "panic="))
+	if ((!isatty(STDIN_FILENO) || command) &&
+	    !run_options_has_param(options, "panic="))
 		panic = " panic=-1";
 	/* A log that nobody reads only takes time. */
 	if (command && !options->klog)
@@ -81,7 +73,7 @@ static char *build_cmdline(const struct run_options *options)
 	for (unsigned int i = 0; i < options->nr_devices && !root; i++)
 		if (options->devices[i].type == &virtio_blk_type)
 			root = options->devices[i].config;
-	if (root && !command && !has_param(params, "root="))
+	if (root && !command && !run_options_has_param(options, "root="))
 		disk = root->read_only ? " root=/dev/vda ro" :
 					 " root=/dev/vda rw";
 	if (asprintf(&cmdline, "%s%s%s%s%s%s%s",
@@ -186,21 +178,26 @@ static int run_vm(const struct run_options *options, const char *kernel,
 	return status;
 }
 
-static int run_with(const struct run_options *options, uint64_t start_ns)
+static int run_with(struct run_options *options, uint64_t start_ns)
 {
 	char *found = options->kernel ? NULL : find_kernel();
 	const char *kernel = options->kernel ? options->kernel : found;
-	char *cmdline = build_cmdline(options);
 	struct run_guest guest = { .nr_fds = 0 };
 	int status = STATUS_LKVM_FAILED;
+	char *cmdline = NULL;
 
+	if (kernel)
+		run_guest_default(options, kernel);
+	if (run_options_complete(options))
+		goto out;
+	cmdline = build_cmdline(options);
 	if (!kernel)
 		log_err("run", "no kernel found (name one with --kernel)");
 	else if (!cmdline)
 		log_err("run", "out of memory");
-	else if (!options->command.argv ||
-		 !run_guest_prepare(&guest, options, kernel))
+	else if (!run_guest_prepare(&guest, options, kernel))
 		status = run_vm(options, kernel, cmdline, &guest, start_ns);
+out:
 	run_guest_release(&guest);
 	free(cmdline);
 	free(found);
@@ -224,8 +221,7 @@ int command_run(int argc, char **argv)
 	}
 	if (rest < argc)
 		options.command.argv = argv + rest;
-	if (!run_options_complete(&options))
-		status = run_with(&options, start_ns);
+	status = run_with(&options, start_ns);
 out:
 	run_options_release(&options);
 	return status;

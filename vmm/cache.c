@@ -85,6 +85,14 @@ static bool find_folder(char path[PATH_MAX], bool make)
 	return !make || !mkdir(path, 0700) || errno == EEXIST;
 }
 
+void cache_stat(struct stat *st)
+{
+	char path[PATH_MAX];
+
+	if (!find_folder(path, false) || stat(path, st))
+		*st = (struct stat) { 0 };
+}
+
 static bool name_file(const char *kind, const struct cache_key *key,
 		      char path[PATH_MAX], bool make)
 {
@@ -98,8 +106,7 @@ static bool name_file(const char *kind, const struct cache_key *key,
 	return true;
 }
 
-int cache_open(const char *kind, const struct cache_key *key,
-	       char path[PATH_MAX])
+int cache_open(const char *kind, const struct cache_key *key)
 {
 	char name[PATH_MAX];
 	struct stat st;
@@ -117,8 +124,6 @@ int cache_open(const char *kind, const struct cache_key *key,
 	}
 	/* The time of its last use: see make_room(). */
 	futimens(fd, NULL);
-	if (path)
-		memcpy(path, name, sizeof(name));
 	return fd;
 }
 
@@ -213,15 +218,13 @@ int cache_done(struct cache_file *file)
 {
 	struct stat st;
 
-	if (file->target[0] && !fstat(file->fd, &st)) {
+	/* After a power cut there shall be a whole file, or none. */
+	if (file->target[0] && !fstat(file->fd, &st) && !fdatasync(file->fd)) {
 		make_room((uint64_t)st.st_blocks * 512);
-		if (!rename(file->path, file->target)) {
-			memcpy(file->path, file->target, sizeof(file->path));
+		if (!rename(file->path, file->target))
 			return file->fd;
-		}
 	}
 	unlink(file->path);
-	snprintf(file->path, sizeof(file->path), "/proc/self/fd/%d", file->fd);
 	return file->fd;
 }
 

@@ -379,7 +379,7 @@ static int pack_closure(const struct closure *c, struct module_list *list,
 		log_err("modules", "out of memory");
 		return err;
 	}
-	archive = cache_open("modules", &key, NULL);
+	archive = cache_open("modules", &key);
 	if (archive < 0) {
 		archive = make_archive(c, list);
 		if (archive < 0) {

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <lzma.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -61,22 +62,24 @@ static int decode_gzip(const void *in, size_t len, void *out, size_t size,
 static int decode_xz(const void *in, size_t len, void *out, size_t size,
 		     size_t *out_len)
 {
-	uint64_t memory = XZ_MEMORY;
-	size_t in_at = 0, out_at = 0;
+	lzma_stream stream = LZMA_STREAM_INIT;
+	lzma_ret ret = lzma_stream_decoder(&stream, XZ_MEMORY, 0);
+	bool full;
 
-	switch (lzma_stream_buffer_decode(&memory, 0, NULL, in, &in_at, len,
-					  out, &out_at, size)) {
-	case LZMA_OK:
-		*out_len = out_at;
+	stream.next_in = in;
+	stream.avail_in = len;
+	stream.next_out = out;
+	stream.avail_out = size;
+	if (ret == LZMA_OK)
+		ret = lzma_code(&stream, LZMA_FINISH);
+	*out_len = size - stream.avail_out;
+	full = !stream.avail_out;
+	lzma_end(&stream);
+	if (ret == LZMA_STREAM_END)
 		return 0;
-	case LZMA_BUF_ERROR:
-		/* The input's end comes as LZMA_DATA_ERROR. */
-		return -ENOSPC;
-	case LZMA_MEM_ERROR:
+	if (ret == LZMA_MEM_ERROR)
 		return -ENOMEM;
-	default:
-		return -EBADMSG;
-	}
+	return ret == LZMA_OK && full ? -ENOSPC : -EBADMSG;
 }
 
 static int decode_zstd(const void *in, size_t len, void *out, size_t size,

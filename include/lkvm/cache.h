@@ -29,12 +29,13 @@ struct stat;
 void cache_key_add_stat(struct cache_key *key, const struct stat *st);
 
 /*
- * A file of the cache, open for reading; its path comes to @path when that is
- * not NULL. Returns -ENOENT when there is none. @kind is a part of its name
- * ("modules").
+ * A file of the cache, open for reading. Returns -ENOENT when there is none.
+ * @kind is a part of its name ("modules").
  */
-int cache_open(const char *kind, const struct cache_key *key,
-	       char path[PATH_MAX]);
+int cache_open(const char *kind, const struct cache_key *key);
+
+/* Which folder it is; zeroes: there is none. */
+void cache_stat(struct stat *st);
 
 /* A file under way; without a cache, in the folder of temporary files. */
 struct cache_file {
@@ -47,10 +48,7 @@ struct cache_file {
 int cache_begin(const char *kind, const struct cache_key *key,
 		struct cache_file *file);
 
-/*
- * It is complete. Returns file->fd, which is the caller's, and sets file->path
- * to where it can be opened as long as that is open. It makes room first.
- */
+/* It is complete. Returns file->fd, which is the caller's. Makes room first. */
 int cache_done(struct cache_file *file);
 
 /* It is not wanted. */

@@ -1,72 +1,110 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The root file system of commands in the guest, and the host's folders that
+ * The root file system of what runs in the guest, and the host's folders that
  * the guest sees at the same paths: what the user asked for, made into
- * devices, and into a list of what guest/init is to mount.
+ * devices, and into a list of what init in the guest is to mount.
  */
 #ifndef LKVM_ROOTFS_H
 #define LKVM_ROOTFS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include <lkvm/device.h>
 #include <lkvm/modules.h>
+#include <lkvm/virtio.h>
 
 #define ROOTFS_MAX_SHARES 14
+#define ROOTFS_MAX_MODULES 8
 
-/* What the user asked for. Strings are borrowed. */
+/* What --root takes. */
+struct rootfs_root {
+	const char *path; /* folder, image or block device */
+	bool writable; /* writes reach it */
+	const char *type; /* file system of an image; NULL: look */
+};
+
+extern const struct option_desc rootfs_root_keys[];
+extern const char *const rootfs_root_positional[];
+
+/* A folder that the guest has at the same path. */
 struct rootfs_share {
 	const char *path;
 	bool writable;
 };
 
+/* What the user asked for. Strings are borrowed. */
 struct rootfs_options {
-	const char *root; /* folder or image; NULL: the host's own */
-	bool root_writable; /* ",rw": writes reach it */
-	bool initrd; /* the initrd is the root; root is NULL */
+	struct rootfs_root root; /* path NULL: the host's own root */
+	bool initrd; /* the initrd is the root; no path then */
 	struct rootfs_share shares[ROOTFS_MAX_SHARES];
 	unsigned int nr_shares;
 };
 
-/* What the guest mounts first to last. */
-struct rootfs_mount {
-	char *path; /* absolute, "/" for the root */
-	/*
-	 * "9p", or the file system of a disk: "erofs", "squashfs", "ext4"...
-	 */
-	const char *type;
-	/* The 9p device's tag, or the disk's serial number. */
-	char source[21];
-	bool writable;
+/* How one of them reaches the guest. */
+struct rootfs_part {
+	char *path; /* owned; of a folder or an image */
+	char name[16]; /* the 9P device's tag, or the disk's serial number */
+	char type[16]; /* of file system */
+	int image_fd; /* keeps an image of ours; -1: none */
+	union {
+		struct virtio_9p_options share;
+		struct virtio_blk_options disk;
+	};
 };
 
 /*
- * The first mount, when its path is "/", is the root; not writable, it gets
- * an overlay on a tmpfs, so that the guest may write. No such mount: the
- * initrd is the root.
+ * What a command in the guest runs in, and the devices that bring it there;
+ * they point into it.
  */
 struct rootfs {
-	struct rootfs_mount mounts[1 + ROOTFS_MAX_SHARES];
-	unsigned int nr_mounts;
-	/* One a mount; configs are owned. */
+	/* Records for init in the guest (guest-protocol.h); owned. */
+	char *config;
+	size_t config_bytes;
 	struct device_request devices[1 + ROOTFS_MAX_SHARES];
+	struct rootfs_part parts[1 + ROOTFS_MAX_SHARES];
+	unsigned int nr_parts; /* of both */
+	/* Names for modules_pack(). */
+	const char *modules[ROOTFS_MAX_MODULES];
+	unsigned int nr_modules;
 };
 
 /*
- * Check @options and decide how each of them reaches the guest: by 9p where
- * the kernel has it, else in an image, which is made or taken from the cache
- * (one line on stderr says so). Returns 0, or -errno after one line on stderr.
+ * Check @options and decide how each of them reaches the guest: by 9P where
+ * @kernel (a path, for messages) has it, else in an image, which is made or
+ * taken from the cache (one line on stderr says so when it is made). Returns
+ * 0, or -errno after one line on stderr. Main thread.
  */
-int rootfs_create(const struct rootfs_options *options,
+int rootfs_create(const struct rootfs_options *options, const char *kernel,
 		  const struct modules *modules, struct rootfs *rootfs);
+
+/* After the devices are gone. */
 void rootfs_release(struct rootfs *rootfs);
 
+/* ---- images (rootfs-image.c) --------------------------------------------- */
+
+/* The most that the files in an image may have, in bytes. */
+#define ROOTFS_IMAGE_MAX (4ULL * 1024 * 1024 * 1024)
+
+/* Parts of a folder that are left out of its image. */
+#define ROOTFS_MAX_LEFT_OUT 256
+
 /*
- * The modules that @rootfs needs, appended to @names (room for @max, and no
- * more is used). Returns their new count.
+ * An image of the folder @dir as file system @type ("erofs" or "squashfs"),
+ * without what is mounted below it and what cannot be read. Returns the file
+ * descriptor and *@path where it can be opened as long as that is open, both the
+ * caller's; or -errno after one line on stderr.
  */
-unsigned int rootfs_modules(const struct rootfs *rootfs, const char **names,
-			    unsigned int count, unsigned int max);
+int rootfs_image(const char *dir, const char *type, char **path);
+
+/* Can images of @type be made here? */
+bool rootfs_image_possible(const char *type);
+
+/*
+ * The file system in the image or block device @path as Linux calls it, NULL
+ * when it is none that is known. Returns 0 or -errno.
+ */
+int rootfs_probe(const char *path, const char **type);
 
 #endif

@@ -12,6 +12,7 @@
 #include <lkvm/device.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/memory.h>
+#include <lkvm/rootfs.h>
 #include <lkvm/virtio.h>
 
 struct run_options {
@@ -41,6 +42,8 @@ struct run_options {
 	bool stats;
 	bool boot_timer;
 	bool help;
+	struct rootfs_options rootfs;
+	char *root_text; /* owned; what rootfs points into */
 	struct memory_backing memory;
 	bool thp;
 	uint64_t node; /* NO_NODE: none */
@@ -49,6 +52,7 @@ struct run_options {
 	/* argv is the caller's to set before run_options_complete(). */
 	struct guest_command_options command;
 	char **env; /* owned; what command.env points to */
+	char *shell[2]; /* command.argv, where the user names none */
 	char *here; /* owned; command.try_cwd */
 	const char *klog;
 	const char *modules; /* NULL: where the kernel's are */
@@ -71,6 +75,9 @@ int run_options_parse(struct run_options *options, int argc, char **argv,
  * -errno after one line on stderr.
  */
 int run_options_complete(struct run_options *options);
+
+/* Does the user's command line set @key ("root=")? */
+bool run_options_has_param(const struct run_options *options, const char *key);
 
 void run_options_release(struct run_options *options);
 
