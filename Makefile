@@ -48,7 +48,7 @@ CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
 	-Iinclude -pthread $(WARN) $(HARDEN) $(SAN_FLAGS) -MMD -MP
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -pthread $(SAN_FLAGS) $(LDFLAGS)
-LIBS := -luring -laio -lz -lzstd -lfdt
+LIBS := -luring -laio -lz -lzstd -lfdt -ljansson
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
@@ -80,7 +80,7 @@ VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot-elf.c \
 	x86/boot-linux.c x86/boot.c x86/cpuid.c x86/fdt.c x86/mptable.c \
 	x86/vcpu-state.c
-VMM := vmm/device-table.c vmm/pin.c vmm/prompt.c vmm/stats.c \
+VMM := vmm/describe.c vmm/device-table.c vmm/dry-run.c vmm/pin.c vmm/prompt.c vmm/stats.c \
 	vmm/terminal.c vmm/vcpu.c vmm/vm-create.c vmm/vm.c
 COMMANDS := builtin-help.c builtin-run-options.c builtin-run.c \
 	builtin-version.c

@@ -193,6 +193,11 @@ const struct option_desc run_options[] = {
 	{ OPTION_FLAG, 0, "debug-exit", NULL,
 	  "a write of V to port 0xf4 exits with status (V << 1) | 1",
 	  .offset = FIELD(debug_exit) },
+	{ OPTION_FLAG, 0, "dry-run", NULL,
+	  "print the machine that would run, and make nothing",
+	  .offset = FIELD(dry_run) },
+	{ OPTION_FLAG, 0, "json", NULL, "print it as JSON",
+	  .offset = FIELD(json) },
 	{ OPTION_FLAG, 0, "stats", NULL,
 	  "print counters of exits and devices at the end",
 	  .offset = FIELD(stats) },
@@ -304,6 +309,10 @@ static int check_values(const struct run_options *options)
 			"digits, '.', '_' or '-', and begin with a letter, "
 			"a digit or '_'",
 			options->name);
+		return -EINVAL;
+	}
+	if (options->json && !options->dry_run) {
+		log_err("run", "--json goes with --dry-run only");
 		return -EINVAL;
 	}
 	if (options->ram_bytes % 4096) {

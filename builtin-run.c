@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <lkvm/commands.h>
+#include <lkvm/dry-run.h>
 #include <lkvm/log.h>
 #include <lkvm/run-options.h>
 #include <lkvm/virtio.h>
@@ -120,6 +121,10 @@ static int run_vm(const struct run_options *options, const char *kernel,
 	struct vm *vm;
 	int status;
 
+	if (options->dry_run)
+		return dry_run(&config, options->json, stdout) ?
+			       STATUS_LKVM_FAILED :
+			       STATUS_OK;
 	if (vm_create(&config, &vm))
 		return STATUS_LKVM_FAILED;
 	status = vm_run(vm);

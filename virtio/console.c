@@ -347,6 +347,12 @@ static int start_worker(struct console *console)
 	return err;
 }
 
+static void set_name(char name[16],
+		     const struct virtio_console_options *options)
+{
+	snprintf(name, 16, "%s", options->console ? "hvc0" : "ports");
+}
+
 static void init_console(struct console *console, struct machine *machine,
 			 const struct virtio_console_options *options)
 {
@@ -359,8 +365,7 @@ static void init_console(struct console *console, struct machine *machine,
 	if (options->console)
 		features = BIT_ULL(VIRTIO_CONSOLE_F_SIZE) |
 			   BIT_ULL(VIRTIO_CONSOLE_F_EMERG_WRITE);
-	snprintf(console->vdev.device.name, sizeof(console->vdev.device.name),
-		 "%s", options->console ? "hvc0" : "ports");
+	set_name(console->vdev.device.name, options);
 	memcpy(console->vdev.config, &config, sizeof(config));
 	console->vdev.config_len = sizeof(config);
 	virtio_device_init(&console->vdev, machine, &virtio_console_type,
@@ -400,6 +405,21 @@ release:
 	virtio_device_release(&console->vdev);
 	free(console);
 	return err;
+}
+
+static int console_plan(const struct machine *machine, const void *config,
+			struct device_plan *plan)
+{
+	const struct virtio_console_options *options = config;
+
+	(void)machine;
+	set_name(plan->name, options);
+	plan->ops = &console_ops;
+	for (unsigned int i = 0; i < options->nr_ports; i++) {
+		device_plan_file(plan, options->port[i].to, "port");
+		device_plan_file(plan, options->port[i].from, "read");
+	}
+	return 0;
 }
 
 /* ---- options ------------------------------------------------------------- */
@@ -508,6 +528,7 @@ const struct device_type virtio_console_type = {
 	.name = "virtio-console",
 	.config_size = sizeof(struct virtio_console_options),
 	.create = console_create,
+	.plan = console_plan,
 	.destroy = console_destroy,
 	.reset = console_reset,
 	.quiesce = console_quiesce,

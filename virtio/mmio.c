@@ -380,6 +380,7 @@ static int virtio_mmio_attach(struct machine *machine,
 	vm->place->kind = RESOURCE_VIRTIO_MMIO;
 	vdev->transport_ops = &virtio_mmio_ops;
 	vdev->transport = vm;
+	vdev->device.place.resource = vm->place;
 	return 0;
 
 free_vm:

@@ -741,6 +741,7 @@ static int virtio_pci_attach(struct machine *machine,
 		goto release_msix;
 	vdev->transport_ops = &virtio_pci_ops;
 	vdev->transport = vp;
+	vdev->device.place.pci = &vp->pci;
 	return 0;
 
 release_msix:

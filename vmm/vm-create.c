@@ -92,7 +92,7 @@ static int open_boot_file(const char *path, const char *what, int *out)
 	return 0;
 }
 
-static int open_boot_files(struct vm *vm)
+int vm_open_boot_files(struct vm *vm)
 {
 	const struct vm_config *config = vm->config;
 	int err;
@@ -175,52 +175,87 @@ static int wait_for_vcpus(struct vm *vm)
 	return err;
 }
 
-/* Create @request's device and append it to the machine's list. */
-static int create_device(struct vm *vm, const struct device_request *request)
+/* As the type itself makes it. */
+static int create_device(struct machine *machine,
+			 const struct device_request *request,
+			 struct device **out)
 {
-	struct device **end = &vm->machine.devices;
+	return request->type->create(machine, request->config, out);
+}
+
+struct creation {
+	struct vm *vm;
+	int (*create)(struct machine *machine,
+		      const struct device_request *request,
+		      struct device **out);
+};
+
+/*
+ * Create @request's device and append it to the machine's list. @resource is
+ * what a device of the board's is for.
+ */
+static int append_device(const struct creation *c,
+			 const struct device_request *request,
+			 const struct resource *resource)
+{
+	struct machine *machine = &c->vm->machine;
+	struct device **end = &machine->devices;
 	struct device *device;
 	int err;
 
-	err = request->type->create(&vm->machine, request->config, &device);
+	err = c->create(machine, request, &device);
 	/* A type may be asked for nothing: `-n mode=none`. */
 	if (err || !device)
 		return err;
+	if (resource)
+		device->place.resource = resource;
 	while (*end)
 		end = &(*end)->next;
 	*end = device;
 	return 0;
 }
 
-static int create_devices_of(struct vm *vm, const struct device_type *type,
-			     const struct device_request *requests,
-			     unsigned int count)
+static int create_board_devices(const struct creation *c,
+				const struct device_type *type)
 {
+	unsigned int count;
+	const struct device_request *requests =
+		arch_board_devices(&c->vm->machine, &count);
 	int err = 0;
 
 	for (unsigned int i = 0; i < count && !err; i++)
 		if (requests[i].type == type)
-			err = create_device(vm, &requests[i]);
+			err = append_device(c, &requests[i],
+					    requests[i].config);
+	if (err)
+		log_err("vm", "cannot create the machine's %s: %s", type->name,
+			strerror(-err));
 	return err;
 }
 
-static int create_devices(struct vm *vm)
+static int create_user_devices(const struct creation *c,
+			       const struct device_type *type)
 {
-	unsigned int nr_board;
-	const struct device_request *board =
-		arch_board_devices(&vm->machine, &nr_board);
+	const struct vm_config *config = c->vm->config;
 	int err = 0;
 
-	for (unsigned int i = 0; device_table[i] && !err; i++) {
-		err = create_devices_of(vm, device_table[i], board, nr_board);
-		if (err)
-			log_err("vm", "cannot create the machine's %s: %s",
-				device_table[i]->name, strerror(-err));
-		else
-			err = create_devices_of(vm, device_table[i],
-						vm->config->devices,
-						vm->config->nr_devices);
-	}
+	for (unsigned int i = 0; i < config->nr_devices && !err; i++)
+		if (config->devices[i].type == type)
+			err = append_device(c, &config->devices[i], NULL);
+	return err;
+}
+
+int vm_create_devices(struct vm *vm,
+		      int (*create)(struct machine *machine,
+				    const struct device_request *request,
+				    struct device **out))
+{
+	const struct creation c = { .vm = vm, .create = create };
+	int err = 0;
+
+	for (unsigned int i = 0; device_table[i] && !err; i++)
+		err = create_board_devices(&c, device_table[i]) ?:
+			      create_user_devices(&c, device_table[i]);
 	return err;
 }
 
@@ -323,7 +358,7 @@ static void on_boot_mark(struct machine *machine, unsigned int value)
 		vm_phase_mark(vm, PHASE_USERSPACE);
 }
 
-static struct vm *vm_alloc(const struct vm_config *config)
+struct vm *vm_alloc(const struct vm_config *config)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 
@@ -383,7 +418,7 @@ static int vm_create_parts(struct vm *vm)
 
 	if (vm->config->name)
 		set_process_name(vm->config->name);
-	err = open_boot_files(vm);
+	err = vm_open_boot_files(vm);
 	if (!err)
 		err = open_kvm(vm);
 	if (!err)
@@ -397,7 +432,7 @@ static int vm_create_parts(struct vm *vm)
 	vm_phase_mark(vm, PHASE_BOARD);
 	err = start_vcpus(vm);
 	if (!err)
-		err = create_devices(vm);
+		err = vm_create_devices(vm, create_device);
 	if (err)
 		return err;
 	vm_phase_mark(vm, PHASE_DEVICES);

@@ -30,6 +30,8 @@ struct run_options {
 	bool fdt;
 	const char *dump_dtb;
 	bool debug_exit;
+	bool dry_run;
+	bool json;
 	bool stats;
 	bool boot_timer;
 	bool help;
