@@ -27,6 +27,7 @@ const struct command commands[] = {
 		.name = "help",
 		.arguments = "[COMMAND]",
 		.summary = "Explain lkvm, or one of its commands",
+		.options = help_options,
 		.run = command_help,
 	},
 	{ .name = NULL },
