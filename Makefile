@@ -52,7 +52,7 @@ CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
 	-Iinclude -pthread $(WARN) $(HARDEN) $(SAN_FLAGS) -MMD -MP
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -pthread $(SAN_FLAGS) $(LDFLAGS)
-LIBS := -luring -laio -lz -lzstd -lfdt -ljansson
+LIBS := -luring -laio -lz -lzstd -llzma -lfdt -ljansson
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
@@ -82,11 +82,16 @@ VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
 	virtio/queue-split.c virtio/queue.c virtio/rng.c \
 	virtio/vhost-vsock.c virtio/vhost.c virtio/vsock.c virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot-elf.c \
-	x86/boot-linux.c x86/boot.c x86/cpuid.c x86/fdt.c x86/mptable.c \
+	x86/boot-linux.c x86/boot-version.c x86/boot.c x86/cpuid.c x86/fdt.c x86/mptable.c \
 	x86/vcpu-state.c
-VMM := vmm/describe.c vmm/device-table.c vmm/dry-run.c vmm/pin.c vmm/prompt.c vmm/stats.c \
-	vmm/terminal.c vmm/vcpu.c vmm/vm-create.c vmm/vm.c
-COMMANDS := builtin-completion.c builtin-help.c builtin-run-options.c builtin-run.c \
+VMM := vmm/cache.c vmm/console-hub.c vmm/describe.c vmm/device-table.c \
+	vmm/dry-run.c vmm/initrd.c \
+	vmm/modules-pack.c vmm/modules.c vmm/pin.c vmm/prompt.c vmm/stats.c \
+	vmm/terminal.c vmm/unpack.c vmm/vcpu.c vmm/vm-create.c vmm/vm.c
+VMM += vmm/guest-command.c vmm/guest-init.c vmm/output.c
+VMM += vmm/rootfs-image.c vmm/rootfs.c
+COMMANDS := builtin-completion.c builtin-help.c builtin-run-options.c \
+	builtin-run.c \
 	builtin-version.c
 MAIN := main.c
 
@@ -103,6 +108,21 @@ all: $(O)/lkvm
 
 $(O)/lkvm: $(OBJ)
 	$(call say,LD,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+# What runs as the first process of a guest, without a library.
+INIT_SRC := $(wildcard guest/*.c)
+INIT_FLAGS := -std=gnu17 -Iinclude $(WARN) -Os -ffreestanding -fno-pie -static \
+	-nostdlib -fno-stack-protector -fcf-protection=none \
+	-fno-asynchronous-unwind-tables -s \
+	-Wl,--build-id=none,-z,noexecstack,-z,norelro,-z,noseparate-code
+
+$(O)/guest-init: $(INIT_SRC) $(wildcard guest/*.h) \
+		include/lkvm/guest-protocol.h Makefile
+	@mkdir -p $(@D)
+	$(call say,INIT,$@)$(CC) $(INIT_FLAGS) -o $@ $(INIT_SRC)
+
+$(O)/obj/vmm/guest-init.o build/fuzz/obj/vmm/guest-init.o: $(O)/guest-init
+BASE_CFLAGS += -DGUEST_INIT_FILE='"$(O)/guest-init"'
 
 $(O)/liblkvm.a: $(LIB_OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
@@ -264,7 +284,8 @@ deb: all
 	@scripts/make-deb $(VERSION)
 
 clean:
-	rm -rf build/obj build/lkvm build/liblkvm.a build/tests build/hdr \
+	rm -rf build/obj build/lkvm build/liblkvm.a build/guest-init build/tests \
+		build/hdr \
 		build/clang* build/san* build/thread* build/fuzz
 
 distclean:

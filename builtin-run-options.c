@@ -113,6 +113,40 @@ static int add_port(void *target, const struct option_desc *desc,
 	return err;
 }
 
+/* --root PATH[,KEY=VALUE...] */
+static int set_root(void *target, const struct option_desc *desc,
+		    const char *value)
+{
+	struct run_options *options = target;
+	char *text = strdup(value);
+
+	if (!text)
+		return -ENOMEM;
+	free(options->root_text);
+	options->root_text = text;
+	options->rootfs.root = (struct rootfs_root) { 0 };
+	return options_parse_list(desc->keys, rootfs_root_positional, "--root",
+				  text, &options->rootfs.root);
+}
+
+/* --rw DIR, --ro DIR: desc->arg is not NULL for the former. */
+static int add_share(void *target, const struct option_desc *desc,
+		     const char *value)
+{
+	struct rootfs_options *rootfs = &((struct run_options *)target)->rootfs;
+
+	if (rootfs->nr_shares == ROOTFS_MAX_SHARES) {
+		log_err("run", "--%s: there can be no more than %u folders",
+			desc->name, ROOTFS_MAX_SHARES);
+		return -EINVAL;
+	}
+	rootfs->shares[rootfs->nr_shares++] = (struct rootfs_share) {
+		.path = value,
+		.writable = desc->arg,
+	};
+	return 0;
+}
+
 #define FIELD(name) offsetof(struct run_options, name)
 
 const struct option_desc run_options[] = {
@@ -131,6 +165,19 @@ const struct option_desc run_options[] = {
 	{ OPTION_CALL, 0, "9p", "DIR[,TAG][,KEY=VALUE...]",
 	  "share a folder by 9P2000.L (may repeat); keys below",
 	  .call = add_device, .keys = virtio_9p_keys, .arg = &virtio_9p_type },
+	{ OPTION_CALL, 0, "root", "PATH[,KEY=VALUE...]",
+	  "root of a command: a folder or an image (default: the host's); keys "
+	  "below",
+	  .call = set_root, .keys = rootfs_root_keys },
+	{ OPTION_CALL, 0, "ro", "DIR",
+	  "the command has DIR at the same path, to read (may repeat)",
+	  .call = add_share },
+	{ OPTION_CALL, 0, "rw", "DIR",
+	  "the same, and what it writes there stays (may repeat)",
+	  .call = add_share, .arg = "" },
+	{ OPTION_STRING, 0, "modules", "DIR",
+	  "modules of the kernel (default: beside it, then /lib/modules)",
+	  .offset = FIELD(modules) },
 	{ OPTION_CALL, 'n', "network", "KEY=VALUE[,...]",
 	  "network device (may repeat); keys below", .call = add_device,
 	  .keys = virtio_net_keys, .arg = &virtio_net_type },
@@ -359,6 +406,16 @@ static int add_default_network(struct run_options *options)
 	return err;
 }
 
+bool run_options_has_param(const struct run_options *options, const char *key)
+{
+	const char *params = options->params;
+
+	for (const char *at = params; at && (at = strstr(at, key)); at++)
+		if (at == params || at[-1] == ' ')
+			return true;
+	return false;
+}
+
 int run_options_parse(struct run_options *options, int argc, char **argv,
 		      int *rest)
 {
@@ -402,6 +459,7 @@ void run_options_release(struct run_options *options)
 	free(options->devices);
 	for (unsigned int i = 0; i < options->ports.nr_ports; i++)
 		free(options->port_text[i]);
+	free(options->root_text);
 	free(options->params);
 	free(options->pins);
 }

@@ -43,15 +43,6 @@ static char *find_kernel(void)
 	return NULL;
 }
 
-/* Does the user's command line set @key ("root=")? */
-static bool has_param(const char *params, const char *key)
-{
-	for (const char *at = params; at && (at = strstr(at, key)); at++)
-		if (at == params || at[-1] == ' ')
-			return true;
-	return false;
-}
-
 /*
  * The complete command line: what a boot needs, then the user's words, which
  * win. Owned by the caller; NULL when memory is short.
@@ -67,12 +58,12 @@ static char *build_cmdline(const struct run_options *options)
 	if (options->nodefaults)
 		return strdup(params);
 	/* Nobody there to read a dead screen: end, so that CI goes on. */
-	if (!isatty(STDIN_FILENO) && !has_param(params, "panic="))
+	if (!isatty(STDIN_FILENO) && !run_options_has_param(options, "panic="))
 		panic = " panic=-1";
 	for (unsigned int i = 0; i < options->nr_devices && !root; i++)
 		if (options->devices[i].type == &virtio_blk_type)
 			root = options->devices[i].config;
-	if (root && !has_param(params, "root="))
+	if (root && !run_options_has_param(options, "root="))
 		disk = root->read_only ? " root=/dev/vda ro" :
 					 " root=/dev/vda rw";
 	if (asprintf(&cmdline, "%s%s%s%s%s",

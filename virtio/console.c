@@ -309,6 +309,10 @@ static int open_port(struct console *console, unsigned int id,
 	snprintf(port->name, sizeof(port->name), "%s", options->name);
 	snprintf(who, sizeof(who), "port %s", port->name);
 	console->control.port[id].name = port->name;
+	if (options->chardev) {
+		console_port_attach(port, options->chardev);
+		return 0;
+	}
 	if (!strcmp(options->to, "stdio")) {
 		console_port_attach(port, console->vdev.machine->console);
 		return 0;
@@ -350,7 +354,8 @@ static int start_worker(struct console *console)
 static void set_name(char name[16],
 		     const struct virtio_console_options *options)
 {
-	snprintf(name, 16, "%s", options->console ? "hvc0" : "ports");
+	snprintf(name, 16, "%s",
+		 options->console ? "hvc0" : options->name ?: "ports");
 }
 
 static void init_console(struct console *console, struct machine *machine,

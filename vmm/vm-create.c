@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <lkvm/arch.h>
+#include <lkvm/console-hub.h>
 #include <lkvm/log.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
@@ -92,21 +93,34 @@ static int open_boot_file(const char *path, const char *what, int *out)
 	return 0;
 }
 
+static void add_initrd(struct boot_config *boot, const char *path, int fd)
+{
+	boot->initrds[boot->nr_initrds++] = (struct boot_file) {
+		.path = path,
+		.fd = fd,
+	};
+}
+
 int vm_open_boot_files(struct vm *vm)
 {
 	const struct vm_config *config = vm->config;
 	int err;
 
 	vm->boot.kernel_path = config->kernel;
-	vm->boot.initrd_path = config->initrd;
 	vm->boot.cmdline = config->cmdline;
 	vm->boot.add_devices = config->add_devices;
 	vm->boot.fdt = config->fdt;
 	err = open_boot_file(config->kernel, "kernel", &vm->boot.kernel_fd);
 	if (!err && config->initrd)
-		err = open_boot_file(config->initrd, "initrd",
-				     &vm->boot.initrd_fd);
-	return err;
+		err = open_boot_file(config->initrd, "initrd", &vm->initrd_fd);
+	if (err)
+		return err;
+	if (config->initrd)
+		add_initrd(&vm->boot, config->initrd, vm->initrd_fd);
+	for (unsigned int i = 0; i < config->nr_own_initrds; i++)
+		add_initrd(&vm->boot, config->own_initrds[i].path,
+			   config->own_initrds[i].fd);
+	return 0;
 }
 
 static int create_board(struct vm *vm)
@@ -282,18 +296,28 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
-static void connect_console(struct vm *vm)
+/* The hub is below whichever device is the console, shown or not. */
+static int connect_console(struct vm *vm)
 {
+	struct chardev *terminal = terminal_chardev(vm->terminal);
+	bool shown = vm->config->console != CONSOLE_PORT;
 	struct machine *m = &vm->machine;
+	int err;
 
-	if (vm->config->console == CONSOLE_SERIAL) {
-		m->serial[0] = terminal_chardev(vm->terminal);
-		return;
+	err = console_hub_create(m->loop, shown ? terminal : NULL,
+				 shown ? terminal_output(vm->terminal) : NULL,
+				 &vm->console);
+	if (err)
+		return err;
+	m->serial[0] = console_hub_chardev(vm->console);
+	if (vm->config->console == CONSOLE_PORT)
+		m->console = terminal;
+	if (vm->config->console == CONSOLE_VIRTIO) {
+		m->console = console_hub_chardev(vm->console);
+		/* What is said before its driver is there is shown too. */
+		m->serial[0] = console_hub_second(vm->console);
 	}
-	m->console = terminal_chardev(vm->terminal);
-	/* What is said before the console's driver is there is shown too. */
-	if (vm->config->console == CONSOLE_VIRTIO)
-		m->serial[0] = terminal_output(vm->terminal);
+	return 0;
 }
 
 static void on_quit(void *opaque)
@@ -328,10 +352,10 @@ static int create_host_side(struct vm *vm)
 	if (!err)
 		err = terminal_create(vm->machine.loop, &callbacks,
 				      &vm->terminal);
+	if (!err)
+		err = connect_console(vm);
 	if (err)
 		log_err("vm", "cannot set up the console: %s", strerror(-err));
-	else
-		connect_console(vm);
 	return err;
 }
 
@@ -369,7 +393,7 @@ struct vm *vm_alloc(const struct vm_config *config)
 	vm->vm_fd = -1;
 	vm->signals.fd = -1;
 	vm->boot.kernel_fd = -1;
-	vm->boot.initrd_fd = -1;
+	vm->initrd_fd = -1;
 	vm->run_state = VM_PAUSED;
 	vm->machine.request = on_machine_request;
 	vm->machine.boot_mark = on_boot_mark;
@@ -495,6 +519,7 @@ void vm_destroy(struct vm *vm)
 	}
 	if (m->board)
 		arch_board_destroy(m);
+	console_hub_destroy(vm->console);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
 		loop_del(m->loop, &vm->signals);
@@ -508,7 +533,7 @@ void vm_destroy(struct vm *vm)
 	memory_release(&m->memory);
 	close_fd(vm->kvm_fd);
 	close_fd(vm->boot.kernel_fd);
-	close_fd(vm->boot.initrd_fd);
+	close_fd(vm->initrd_fd);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm->end_dump);

@@ -84,15 +84,25 @@ void arch_vcpu_dump(struct machine *machine, int vcpu_fd, unsigned int index,
 
 /* ---- boot --------------------------------------------------------------- */
 
+/* An open file, and its path, for messages. */
+struct boot_file {
+	const char *path;
+	int fd;
+};
+
+/* The user's, an archive of modules, and what guest/init reads. */
+#define BOOT_MAX_INITRDS 3
+
 /*
  * What to boot. File descriptors stay open and owned by the caller, for a
- * reset loads everything again; paths are for messages.
+ * reset loads everything again.
  */
 struct boot_config {
 	const char *kernel_path;
 	int kernel_fd;
-	const char *initrd_path; /* NULL: none */
-	int initrd_fd;
+	/* In this order in RAM, each at a multiple of 4: one initrd. */
+	struct boot_file initrds[BOOT_MAX_INITRDS];
+	unsigned int nr_initrds;
 	const char *cmdline; /* complete, but for the next */
 	bool add_devices; /* to it, such as no other description tells of */
 	bool fdt; /* describe the machine by a device tree, and nothing else */
@@ -112,6 +122,13 @@ int arch_boot_load(struct machine *machine, const struct boot_config *boot);
  */
 char *arch_cmdline(const struct machine *machine,
 		   const struct boot_config *boot);
+
+/*
+ * The release of the Linux kernel in the file @fd ("6.1.0-56-amd64"), for its
+ * modules; cut to @size bytes. Returns 0, -ENOEXEC (no kernel that tells), or
+ * another -errno. Any thread.
+ */
+int arch_kernel_version(int fd, char *version, size_t size);
 
 /*
  * The machine as a flattened device tree, after all devices exist. *@out is

@@ -30,6 +30,12 @@ struct chardev_frontend_ops {
 	void (*connected)(void *opaque, bool connected);
 	/* The screen at the host's end has this size (now). Optional. */
 	void (*resized)(void *opaque, uint16_t cols, uint16_t rows);
+	/* There will be no more input. Optional. */
+	void (*ended)(void *opaque);
+	/* All that was written has left this process. Optional. */
+	void (*written)(void *opaque);
+	/* Nobody can read: what was written is discarded. Optional. */
+	void (*lost)(void *opaque);
 };
 
 struct chardev_ops {

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <lkvm/arch.h>
 #include <lkvm/device.h>
 #include <lkvm/memory.h>
 
@@ -22,7 +23,10 @@ struct vm_config {
 	const char *name;
 	const char *kvm_path; /* --dev */
 	const char *kernel;
-	const char *initrd; /* NULL: none */
+	const char *initrd; /* the user's; NULL: none */
+	/* What lkvm itself adds behind it. */
+	struct boot_file own_initrds[BOOT_MAX_INITRDS - 1];
+	unsigned int nr_own_initrds;
 	const char *cmdline; /* see struct boot_config, as the next two */
 	bool add_devices;
 	bool fdt;

@@ -10,6 +10,7 @@
 
 #include <lkvm/device.h>
 #include <lkvm/memory.h>
+#include <lkvm/rootfs.h>
 #include <lkvm/virtio.h>
 
 struct run_options {
@@ -35,6 +36,9 @@ struct run_options {
 	bool stats;
 	bool boot_timer;
 	bool help;
+	const char *modules; /* folder, or NULL */
+	struct rootfs_options rootfs;
+	char *root_text; /* owned; what rootfs points into */
 	struct memory_backing memory;
 	bool thp;
 	uint64_t node; /* NO_NODE: none */
@@ -59,6 +63,9 @@ int run_options_parse(struct run_options *options, int argc, char **argv,
  * -errno after one line on stderr.
  */
 int run_options_complete(struct run_options *options);
+
+/* Does the user's command line set @key ("root=")? */
+bool run_options_has_param(const struct run_options *options, const char *key);
 
 void run_options_release(struct run_options *options);
 

@@ -17,6 +17,7 @@
 #include <lkvm/prompt.h>
 #include <lkvm/vcpu.h>
 
+struct console_hub;
 struct terminal;
 
 /* Process statuses of `lkvm run`; 128 + N means ended by signal N. */
@@ -63,8 +64,10 @@ struct vm {
 	struct machine machine; /* first: the devices' machine is the VM's */
 	const struct vm_config *config; /* not owned */
 	struct boot_config boot;
+	int initrd_fd; /* the user's; -1: none */
 	int kvm_fd, vm_fd;
 	struct terminal *terminal;
+	struct console_hub *console;
 	struct prompt prompt;
 	struct loop_source signals; /* SIGTERM, SIGINT, SIGHUP, SIGPWR */
 
