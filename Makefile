@@ -90,8 +90,8 @@ VMM := vmm/cache.c vmm/console-hub.c vmm/describe.c vmm/device-table.c \
 	vmm/terminal.c vmm/unpack.c vmm/vcpu.c vmm/vm-create.c vmm/vm.c
 VMM += vmm/guest-command.c vmm/guest-init.c vmm/output.c
 VMM += vmm/rootfs-image.c vmm/rootfs.c
-COMMANDS := builtin-completion.c builtin-help.c builtin-run-options.c \
-	builtin-run.c \
+COMMANDS := builtin-completion.c builtin-help.c builtin-run-guest.c \
+	builtin-run-options.c builtin-run.c \
 	builtin-version.c
 MAIN := main.c
 

@@ -44,6 +44,45 @@ static int add_params(void *target, const struct option_desc *desc,
 	return 0;
 }
 
+/* --env NAME=VALUE, or NAME, with the value that it has here, if any. */
+static int add_env(void *target, const struct option_desc *desc,
+		   const char *value)
+{
+	struct run_options *options = target;
+	struct guest_command_options *command = &options->command;
+	size_t len = strcspn(value, "=");
+	char **grown;
+	char *text;
+
+	(void)desc;
+	if (!len) {
+		log_err("run", "--env: bad value '%s': use NAME=VALUE or NAME",
+			value);
+		return -EINVAL;
+	}
+	if (!value[len]) {
+		const char *here = getenv(value);
+
+		if (!here)
+			return 0;
+		if (asprintf(&text, "%s=%s", value, here) < 0)
+			return -ENOMEM;
+	} else {
+		text = strdup(value);
+		if (!text)
+			return -ENOMEM;
+	}
+	grown = reallocarray(options->env, command->nr_env + 1, sizeof(*grown));
+	if (!grown) {
+		free(text);
+		return -ENOMEM;
+	}
+	grown[command->nr_env++] = text;
+	options->env = grown;
+	command->env = (const char *const *)grown;
+	return 0;
+}
+
 static int add_request(struct run_options *options,
 		       const struct device_type *type, void *config)
 {
@@ -191,6 +230,17 @@ const struct option_desc run_options[] = {
 	{ OPTION_CALL, 0, "port", "name=NAME,to=WHERE[,from=PATH]",
 	  "a port /dev/virtio-ports/NAME (may repeat); keys below",
 	  .call = add_port, .keys = virtio_port_keys },
+	{ OPTION_STRING, 0, "klog", "FILE",
+	  "with a command: write the console, the kernel's log, to FILE",
+	  .offset = FIELD(klog) },
+	{ OPTION_STRING, 0, "cwd", "DIR",
+	  "folder in the guest where the command starts (default: this one)",
+	  .offset = FIELD(command.cwd) },
+	{ OPTION_CALL, 0, "env", "NAME[=VALUE]",
+	  "environment of the command (may repeat)", .call = add_env },
+	{ OPTION_STRING, 0, "user", "USER",
+	  "whom the command runs as: NAME or UID[:GID] (default: root)",
+	  .offset = FIELD(command.user) },
 	{ OPTION_CALL, 0, "balloon", "[=KEY=VALUE...]",
 	  "memory balloon; keys below", .call = add_device,
 	  .keys = virtio_balloon_keys, .optional = true,
@@ -296,7 +346,8 @@ static int add_consoles(struct run_options *options)
 	for (unsigned int i = 0; i < options->ports.nr_ports; i++) {
 		if (strcmp(options->ports.port[i].to, "stdio") != 0)
 			continue;
-		if (options->console != CONSOLE_SERIAL) {
+		if (options->console != CONSOLE_SERIAL ||
+		    options->command.argv) {
 			log_err("run",
 				"port %s: the standard streams are taken",
 				options->ports.port[i].name);
@@ -321,6 +372,47 @@ static int add_consoles(struct run_options *options)
 		}
 	}
 	return 0;
+}
+
+/* What only a command has a use for. */
+static int check_command_options(const struct run_options *options)
+{
+	const struct guest_command_options *command = &options->command;
+	const char *option = options->klog    ? "klog" :
+			     command->cwd     ? "cwd" :
+			     command->nr_env  ? "env" :
+			     command->user    ? "user" :
+			     options->modules ? "modules" :
+						NULL;
+
+	if (!option)
+		return 0;
+	log_err("run", "--%s: there is no command (add -- COMMAND)", option);
+	return -EINVAL;
+}
+
+static int complete_command(struct run_options *options)
+{
+	struct guest_command_options *command = &options->command;
+	struct option_desc none = { 0 };
+
+	if (!command->argv)
+		return check_command_options(options);
+	if (!*command->argv[0]) {
+		log_err("run", "the command's name is empty");
+		return -EINVAL;
+	}
+	if (command->cwd && command->cwd[0] != '/') {
+		log_err("run", "--cwd: '%s' is no absolute path", command->cwd);
+		return -EINVAL;
+	}
+	options->here = getcwd(NULL, 0);
+	command->try_cwd = options->here;
+	command->tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	for (unsigned int i = 0; i < command->nr_env; i++)
+		if (!strncmp(command->env[i], "TERM=", 5))
+			return 0;
+	return command->tty ? add_env(options, &none, "TERM") : 0;
 }
 
 static int complete_pins(struct run_options *options)
@@ -444,6 +536,8 @@ int run_options_complete(struct run_options *options)
 	fill_defaults(options);
 	err = complete_pins(options);
 	if (!err)
+		err = complete_command(options);
+	if (!err)
 		err = add_consoles(options);
 	if (!err)
 		err = add_default_network(options);
@@ -460,6 +554,10 @@ void run_options_release(struct run_options *options)
 	for (unsigned int i = 0; i < options->ports.nr_ports; i++)
 		free(options->port_text[i]);
 	free(options->root_text);
+	for (unsigned int i = 0; i < options->command.nr_env; i++)
+		free(options->env[i]);
+	free(options->env);
+	free(options->here);
 	free(options->params);
 	free(options->pins);
 }

@@ -11,7 +11,9 @@
 
 #include <lkvm/commands.h>
 #include <lkvm/dry-run.h>
+#include <lkvm/guest-protocol.h>
 #include <lkvm/log.h>
+#include <lkvm/run-guest.h>
 #include <lkvm/run-options.h>
 #include <lkvm/virtio.h>
 #include <lkvm/vm.h>
@@ -51,24 +53,32 @@ static char *build_cmdline(const struct run_options *options)
 {
 	const char *params = options->params ? options->params : "";
 	const struct virtio_blk_options *root = NULL;
+	const bool command = options->command.argv;
+	const char *init = command ? " rdinit=" GUEST_INIT_PATH : "";
 	const char *panic = "";
+	const char *quiet = "";
 	const char *disk = "";
 	char *cmdline;
 
 	if (options->nodefaults)
-		return strdup(params);
+		return asprintf(&cmdline, "%s%s", params, init) < 0 ? NULL :
+								      cmdline;
 	/* Nobody there to read a dead screen: end, so that CI goes on. */
-	if (!isatty(STDIN_FILENO) && !run_options_has_param(options, "panic="))
+	if ((!isatty(STDIN_FILENO) || command) &&
+	    !run_options_has_param(options, "panic="))
 		panic = " panic=-1";
+	/* A log that nobody reads only takes time. */
+	if (command && !options->klog)
+		quiet = " quiet";
 	for (unsigned int i = 0; i < options->nr_devices && !root; i++)
 		if (options->devices[i].type == &virtio_blk_type)
 			root = options->devices[i].config;
-	if (root && !run_options_has_param(options, "root="))
+	if (root && !command && !run_options_has_param(options, "root="))
 		disk = root->read_only ? " root=/dev/vda ro" :
 					 " root=/dev/vda rw";
-	if (asprintf(&cmdline, "%s%s%s%s%s",
+	if (asprintf(&cmdline, "%s%s%s%s%s%s%s",
 		     arch_default_cmdline(options->console != CONSOLE_VIRTIO),
-		     panic, disk, *params ? " " : "", params) < 0)
+		     panic, quiet, disk, init, *params ? " " : "", params) < 0)
 		return NULL;
 	return cmdline;
 }
@@ -84,9 +94,10 @@ static const struct virtio_transport *transport_of(int choice)
 }
 
 static int run_vm(const struct run_options *options, const char *kernel,
-		  char *cmdline, uint64_t start_ns)
+		  char *cmdline, const struct run_guest *guest,
+		  uint64_t start_ns)
 {
-	const struct vm_config config = {
+	struct vm_config config = {
 		.name = options->name,
 		.kvm_path = options->kvm_path,
 		.kernel = kernel,
@@ -101,6 +112,8 @@ static int run_vm(const struct run_options *options, const char *kernel,
 		.pins = options->pins,
 		.on_reset = (enum on_reset)options->on_reset,
 		.console = (enum console)options->console,
+		.command = options->command.argv ? &options->command : NULL,
+		.klog = options->klog,
 		.debug_exit = options->debug_exit,
 		.stats = options->stats,
 		.boot_timer = options->boot_timer,
@@ -112,6 +125,7 @@ static int run_vm(const struct run_options *options, const char *kernel,
 	struct vm *vm;
 	int status;
 
+	run_guest_apply(guest, &config);
 	if (options->dry_run)
 		return dry_run(&config, options->json, stdout) ?
 			       STATUS_LKVM_FAILED :
@@ -128,14 +142,17 @@ static int run_with(const struct run_options *options, uint64_t start_ns)
 	char *found = options->kernel ? NULL : find_kernel();
 	const char *kernel = options->kernel ? options->kernel : found;
 	char *cmdline = build_cmdline(options);
+	struct run_guest guest = { .nr_fds = 0 };
 	int status = STATUS_LKVM_FAILED;
 
 	if (!kernel)
 		log_err("run", "no kernel found (name one with --kernel)");
 	else if (!cmdline)
 		log_err("run", "out of memory");
-	else
-		status = run_vm(options, kernel, cmdline, start_ns);
+	else if (!options->command.argv ||
+		 !run_guest_prepare(&guest, options, kernel))
+		status = run_vm(options, kernel, cmdline, &guest, start_ns);
+	run_guest_release(&guest);
 	free(cmdline);
 	free(found);
 	return status;
@@ -156,12 +173,8 @@ int command_run(int argc, char **argv)
 		status = command_help(2, help);
 		goto out;
 	}
-	if (rest < argc) {
-		log_err("run",
-			"'-- %s': commands in the guest are not supported",
-			argv[rest]);
-		goto out;
-	}
+	if (rest < argc)
+		options.command.argv = argv + rest;
 	if (!run_options_complete(&options))
 		status = run_with(&options, start_ns);
 out:

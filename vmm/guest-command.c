@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -72,6 +73,43 @@ static void wake_locked(struct guest_command *c)
 		return;
 	c->woken = true;
 	timer_arm(c->wake_source.fd, 1);
+}
+
+/* ---- the initrd ----------------------------------------------------------- */
+
+static void put(FILE *out, const char *key, const char *value)
+{
+	fprintf(out, "%s=%s%c", key, value, '\0');
+}
+
+/* Is variable @i set once more behind it? Programs would take the first. */
+static bool is_set_again(const struct guest_command_options *options,
+			 unsigned int i)
+{
+	size_t len = strcspn(options->env[i], "=") + 1;
+
+	for (unsigned int k = i + 1; k < options->nr_env; k++)
+		if (!strncmp(options->env[i], options->env[k], len))
+			return true;
+	return false;
+}
+
+void guest_command_describe(const struct guest_command_options *options,
+			    FILE *out)
+{
+	for (char *const *arg = options->argv; *arg; arg++)
+		put(out, "arg", *arg);
+	for (unsigned int i = 0; i < options->nr_env; i++)
+		if (!is_set_again(options, i))
+			put(out, "env", options->env[i]);
+	if (options->cwd)
+		put(out, "cwd", options->cwd);
+	if (options->try_cwd)
+		put(out, "try-cwd", options->try_cwd);
+	if (options->user)
+		put(out, "user", options->user);
+	if (options->tty)
+		put(out, "tty", "1");
 }
 
 /* ---- to the guest: the main thread --------------------------------------- */
@@ -482,9 +520,12 @@ void guest_command_ports(struct guest_command *c,
 		.name = "command",
 		.nr_ports = 3,
 		.port = {
-			{ .name = GUEST_PORT_CONTROL, .chardev = &c->control },
-			{ .name = GUEST_PORT_STDIO, .chardev = &c->stdio },
-			{ .name = GUEST_PORT_STDERR, .chardev = &c->error },
+			{ .name = GUEST_PORT_CONTROL,
+			  .chardev = c ? &c->control : NULL },
+			{ .name = GUEST_PORT_STDIO,
+			  .chardev = c ? &c->stdio : NULL },
+			{ .name = GUEST_PORT_STDERR,
+			  .chardev = c ? &c->error : NULL },
 		},
 	};
 }

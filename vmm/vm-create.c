@@ -15,7 +15,9 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
+#include <lkvm/guest-command.h>
 #include <lkvm/log.h>
+#include <lkvm/stream.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
 #include <lkvm/vm.h>
@@ -259,6 +261,19 @@ static int create_user_devices(const struct creation *c,
 	return err;
 }
 
+/* Those of config->command. */
+static int create_command_ports(const struct creation *c)
+{
+	struct virtio_console_options ports;
+	const struct device_request request = {
+		.type = &virtio_console_type,
+		.config = &ports,
+	};
+
+	guest_command_ports(c->vm->command, &ports);
+	return append_device(c, &request, NULL);
+}
+
 int vm_create_devices(struct vm *vm,
 		      int (*create)(struct machine *machine,
 				    const struct device_request *request,
@@ -270,7 +285,7 @@ int vm_create_devices(struct vm *vm,
 	for (unsigned int i = 0; device_table[i] && !err; i++)
 		err = create_board_devices(&c, device_table[i]) ?:
 			      create_user_devices(&c, device_table[i]);
-	return err;
+	return err || !vm->config->command ? err : create_command_ports(&c);
 }
 
 /* What devices wait for has had the whole creation's time to happen. */
@@ -296,17 +311,51 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
+/* The command has the terminal, and the console a file or nothing. */
+static int create_command(struct vm *vm, struct chardev **console)
+{
+	const struct vm_config *config = vm->config;
+	struct guest_command_callbacks callbacks = {
+		.ended = vm_command_ended,
+		.opaque = vm,
+	};
+	char *to;
+	int err;
+
+	if (!config->command->tty)
+		terminal_set_plain(vm->terminal);
+	err = guest_command_create(vm->machine.loop, vm->terminal, &callbacks,
+				   &vm->command);
+	if (err || !config->klog)
+		return err;
+	if (asprintf(&to, "file:%s", config->klog) < 0)
+		return -ENOMEM;
+	err = stream_open("--klog", to, NULL, &vm->klog);
+	free(to);
+	if (!err)
+		err = stream_start(vm->klog, vm->machine.loop);
+	if (!err)
+		*console = stream_chardev(vm->klog);
+	return err;
+}
+
 /* The hub is below whichever device is the console, shown or not. */
 static int connect_console(struct vm *vm)
 {
 	struct chardev *terminal = terminal_chardev(vm->terminal);
 	bool shown = vm->config->console != CONSOLE_PORT;
+	struct chardev *lower = shown ? terminal : NULL;
+	struct chardev *second = shown ? terminal_output(vm->terminal) : NULL;
 	struct machine *m = &vm->machine;
-	int err;
+	int err = 0;
 
-	err = console_hub_create(m->loop, shown ? terminal : NULL,
-				 shown ? terminal_output(vm->terminal) : NULL,
-				 &vm->console);
+	if (vm->config->command) {
+		lower = NULL;
+		second = NULL;
+		err = create_command(vm, &lower);
+	}
+	if (!err)
+		err = console_hub_create(m->loop, lower, second, &vm->console);
 	if (err)
 		return err;
 	m->serial[0] = console_hub_chardev(vm->console);
@@ -520,6 +569,11 @@ void vm_destroy(struct vm *vm)
 	if (m->board)
 		arch_board_destroy(m);
 	console_hub_destroy(vm->console);
+	guest_command_destroy(vm->command);
+	if (vm->klog) {
+		stream_stop(vm->klog);
+		stream_close(vm->klog);
+	}
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
 		loop_del(m->loop, &vm->signals);

@@ -19,6 +19,8 @@ enum on_reset { ON_RESET_EXIT, ON_RESET_RESET, ON_RESET_FAIL };
 /* What lkvm's own standard streams are connected to. */
 enum console { CONSOLE_SERIAL, CONSOLE_VIRTIO, CONSOLE_PORT };
 
+struct guest_command_options;
+
 struct vm_config {
 	const char *name;
 	const char *kvm_path; /* --dev */
@@ -38,6 +40,9 @@ struct vm_config {
 	const int *pins;
 	enum on_reset on_reset;
 	enum console console;
+	/* It has the standard streams, and the console goes to ... */
+	const struct guest_command_options *command; /* NULL: none */
+	const char *klog; /* ... this file; NULL: nowhere */
 	bool debug_exit;
 	bool stats;
 	bool boot_timer;

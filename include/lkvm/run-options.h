@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <lkvm/device.h>
+#include <lkvm/guest-command.h>
 #include <lkvm/memory.h>
 #include <lkvm/rootfs.h>
 #include <lkvm/virtio.h>
@@ -44,6 +45,11 @@ struct run_options {
 	uint64_t node; /* NO_NODE: none */
 	const char *pin_list;
 	int *pins; /* owned; NULL: none */
+	/* argv is the caller's to set before run_options_complete(). */
+	struct guest_command_options command;
+	char **env; /* owned; what command.env points to */
+	char *here; /* owned; command.try_cwd */
+	const char *klog;
 	struct device_request *devices; /* owned with their configs */
 	unsigned int nr_devices;
 };

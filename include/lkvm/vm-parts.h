@@ -36,6 +36,9 @@ int vm_create_devices(struct vm *vm,
 				    const struct device_request *request,
 				    struct device **out));
 
+/* For struct guest_command_callbacks. */
+void vm_command_ended(void *vm, int status, const char *why);
+
 /* Park all vCPUs for good and end their threads. Once is enough. */
 void vm_stop(struct vm *vm);
 

@@ -18,6 +18,8 @@
 #include <lkvm/vcpu.h>
 
 struct console_hub;
+struct guest_command;
+struct stream;
 struct terminal;
 
 /* Process statuses of `lkvm run`; 128 + N means ended by signal N. */
@@ -41,6 +43,7 @@ enum vm_end {
 	VM_END_USER_RESET, /* boots again, whatever --on-reset says */
 	VM_END_PANIC,
 	VM_END_DEBUG_EXIT, /* detail: the byte */
+	VM_END_COMMAND, /* has ended; detail: the status */
 	VM_END_QUIT, /* Ctrl-a x */
 	VM_END_SIGNAL, /* detail: its number */
 	VM_END_TRIPLE_FAULT,
@@ -68,6 +71,8 @@ struct vm {
 	int kvm_fd, vm_fd;
 	struct terminal *terminal;
 	struct console_hub *console;
+	struct guest_command *command; /* NULL: none */
+	struct stream *klog; /* of --klog, or NULL */
 	struct prompt prompt;
 	struct loop_source signals; /* SIGTERM, SIGINT, SIGHUP, SIGPWR */
 
