@@ -91,7 +91,7 @@ VMM := vmm/cache.c vmm/console-hub.c vmm/describe.c vmm/device-table.c \
 VMM += vmm/guest-command.c vmm/guest-init.c vmm/output.c
 VMM += vmm/rootfs-image.c vmm/rootfs.c
 COMMANDS := builtin-completion.c builtin-help.c builtin-run-guest.c \
-	builtin-run-options.c builtin-run.c \
+	builtin-run-options.c builtin-run.c builtin-sandbox.c builtin-setup.c \
 	builtin-version.c
 MAIN := main.c
 

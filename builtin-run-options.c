@@ -83,8 +83,8 @@ static int add_env(void *target, const struct option_desc *desc,
 	return 0;
 }
 
-static int add_request(struct run_options *options,
-		       const struct device_type *type, void *config)
+int run_options_add_device(struct run_options *options,
+			   const struct device_type *type, void *config)
 {
 	struct device_request *grown = reallocarray(options->devices,
 						    options->nr_devices + 1,
@@ -121,10 +121,21 @@ static int add_device(void *target, const struct option_desc *desc,
 					 config + type->config_size, config);
 	}
 	if (!err)
-		err = add_request(target, type, config);
+		err = run_options_add_device(target, type, config);
 	if (err)
 		free(config);
 	return err;
+}
+
+/* -d: an image, or a folder. */
+static int add_disk(void *target, const struct option_desc *desc,
+		    const char *value)
+{
+	int ret = root_folder_take(target, value);
+
+	if (ret)
+		return ret < 0 ? ret : 0;
+	return add_device(target, desc, value);
 }
 
 /* --port: all of them make one device. */
@@ -198,8 +209,8 @@ const struct option_desc run_options[] = {
 	  "kernel command line, after the defaults (may repeat)",
 	  .call = add_params },
 	{ OPTION_CALL, 'd', "disk", "FILE[,KEY=VALUE...]",
-	  "disk image or block device (may repeat); keys below",
-	  .call = add_device, .keys = virtio_blk_keys,
+	  "disk image or block device (may repeat), keys below; or DIR|NAME[,ro]",
+	  .call = add_disk, .keys = virtio_blk_keys,
 	  .arg = &virtio_blk_type },
 	{ OPTION_CALL, 0, "9p", "DIR[,TAG][,KEY=VALUE...]",
 	  "share a folder by 9P2000.L (may repeat); keys below",
@@ -208,6 +219,8 @@ const struct option_desc run_options[] = {
 	  "root of a command: a folder or an image (default: the host's); keys "
 	  "below",
 	  .call = set_root, .keys = rootfs_root_keys },
+	{ OPTION_STRING, 0, "sandbox", "SCRIPT",
+	  "run this file of the host's in the guest", .offset = FIELD(sandbox) },
 	{ OPTION_CALL, 0, "ro", "DIR",
 	  "the command has DIR at the same path, to read (may repeat)",
 	  .call = add_share },
@@ -365,7 +378,7 @@ static int add_consoles(struct run_options *options)
 		if (!copy)
 			return -ENOMEM;
 		*copy = wanted[i];
-		err = add_request(options, &virtio_console_type, copy);
+		err = run_options_add_device(options, &virtio_console_type, copy);
 		if (err) {
 			free(copy);
 			return err;
@@ -492,7 +505,7 @@ static int add_default_network(struct run_options *options)
 	memcpy(config, virtio_net_type.defaults, sizeof(*config));
 	config->mode = NET_MODE_USER;
 	config->implicit = true;
-	err = add_request(options, &virtio_net_type, config);
+	err = run_options_add_device(options, &virtio_net_type, config);
 	if (err)
 		free(config);
 	return err;
@@ -554,6 +567,7 @@ void run_options_release(struct run_options *options)
 	for (unsigned int i = 0; i < options->ports.nr_ports; i++)
 		free(options->port_text[i]);
 	free(options->root_text);
+	root_folder_release(&options->folder);
 	for (unsigned int i = 0; i < options->command.nr_env; i++)
 		free(options->env[i]);
 	free(options->env);

@@ -18,6 +18,11 @@
 #include <lkvm/virtio.h>
 #include <lkvm/vm.h>
 
+/* For a kernel that mounts a folder itself. */
+#define FOLDER_ROOT                                  \
+	" root=" ROOT_FOLDER_TAG " rootfstype=9p "   \
+	"rootflags=trans=virtio,version=9p2000.L"
+
 /* kvmtool's places for a kernel; NULL when none of them has one. */
 static char *find_kernel(void)
 {
@@ -73,7 +78,11 @@ static char *build_cmdline(const struct run_options *options)
 	for (unsigned int i = 0; i < options->nr_devices && !root; i++)
 		if (options->devices[i].type == &virtio_blk_type)
 			root = options->devices[i].config;
-	if (root && !command && !run_options_has_param(options, "root="))
+	if (options->folder.found && !command &&
+	    !run_options_has_param(options, "root="))
+		disk = options->folder.read_only ? FOLDER_ROOT " ro" :
+						   FOLDER_ROOT " rw";
+	else if (root && !command && !run_options_has_param(options, "root="))
 		disk = root->read_only ? " root=/dev/vda ro" :
 					 " root=/dev/vda rw";
 	if (asprintf(&cmdline, "%s%s%s%s%s%s%s",
@@ -149,8 +158,9 @@ static int run_with(const struct run_options *options, uint64_t start_ns)
 		log_err("run", "no kernel found (name one with --kernel)");
 	else if (!cmdline)
 		log_err("run", "out of memory");
-	else if (!options->command.argv ||
-		 !run_guest_prepare(&guest, options, kernel))
+	else if (!root_folder_prepare(options) &&
+		 (!options->command.argv ||
+		  !run_guest_prepare(&guest, options, kernel)))
 		status = run_vm(options, kernel, cmdline, &guest, start_ns);
 	run_guest_release(&guest);
 	free(cmdline);
@@ -158,7 +168,7 @@ static int run_with(const struct run_options *options, uint64_t start_ns)
 	return status;
 }
 
-int command_run(int argc, char **argv)
+static int run_command_line(int argc, char **argv, bool sandbox)
 {
 	uint64_t start_ns = now_ns();
 	int status = STATUS_LKVM_FAILED;
@@ -168,16 +178,27 @@ int command_run(int argc, char **argv)
 	if (run_options_parse(&options, argc, argv, &rest))
 		goto out;
 	if (options.help) {
-		char *help[] = { "help", "run", NULL };
+		char *help[] = { "help", sandbox ? "sandbox" : "run", NULL };
 
 		status = command_help(2, help);
 		goto out;
 	}
 	if (rest < argc)
 		options.command.argv = argv + rest;
-	if (!run_options_complete(&options))
+	if (!root_folder_complete(&options, sandbox) &&
+	    !run_options_complete(&options))
 		status = run_with(&options, start_ns);
 out:
 	run_options_release(&options);
 	return status;
+}
+
+int command_run(int argc, char **argv)
+{
+	return run_command_line(argc, argv, false);
+}
+
+int command_sandbox(int argc, char **argv)
+{
+	return run_command_line(argc, argv, true);
 }

@@ -18,6 +18,19 @@ const struct command commands[] = {
 		.run = command_run,
 	},
 	{
+		.name = "sandbox",
+		.arguments = "[OPTIONS] [KERNEL] -- COMMAND",
+		.summary = "Run a command in a guest whose root is a folder",
+		.options = run_options,
+		.run = command_sandbox,
+	},
+	{
+		.name = "setup",
+		.arguments = "NAME",
+		.summary = "Make a folder that is a guest's root",
+		.run = command_setup,
+	},
+	{
 		.name = "version",
 		.arguments = "",
 		.summary = "Print the version",

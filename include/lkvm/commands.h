@@ -21,6 +21,9 @@ int command_run(int argc, char **argv);
 int command_help(int argc, char **argv);
 int command_version(int argc, char **argv);
 
+int command_sandbox(int argc, char **argv);
+int command_setup(int argc, char **argv);
+
 /* What `lkvm run` and `lkvm help` take. */
 extern const struct option_desc run_options[];
 extern const struct option_desc help_options[];

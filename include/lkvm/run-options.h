@@ -11,6 +11,7 @@
 #include <lkvm/device.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/memory.h>
+#include <lkvm/root-folder.h>
 #include <lkvm/rootfs.h>
 #include <lkvm/virtio.h>
 
@@ -40,6 +41,8 @@ struct run_options {
 	const char *modules; /* folder, or NULL */
 	struct rootfs_options rootfs;
 	char *root_text; /* owned; what rootfs points into */
+	const char *sandbox; /* a script to run, or NULL */
+	struct root_folder_options folder;
 	struct memory_backing memory;
 	bool thp;
 	uint64_t node; /* NO_NODE: none */
@@ -69,6 +72,13 @@ int run_options_parse(struct run_options *options, int argc, char **argv,
  * -errno after one line on stderr.
  */
 int run_options_complete(struct run_options *options);
+
+/*
+ * Ask for a device of @type. @config, of malloc(), is @options' then. Returns 0
+ * or -ENOMEM.
+ */
+int run_options_add_device(struct run_options *options,
+			   const struct device_type *type, void *config);
 
 /* Does the user's command line set @key ("root=")? */
 bool run_options_has_param(const struct run_options *options, const char *key);
