@@ -163,15 +163,21 @@ static int make_host(int root, const char *path)
 {
 	char target[PATH_MAX];
 	ssize_t len = readlink(path, target, sizeof(target) - 1);
+	const char *name;
+	int parent, err = 0;
 
 	if (len < 0)
 		return root_folder_exists(path) ?
 			       make_folder(root, path + 1, 0755) :
 			       0;
 	target[len] = '\0';
-	if (!symlinkat(target, root, path + 1) || errno == EEXIST)
-		return 0;
-	return -errno;
+	parent = open_parent(root, path + 1, &name);
+	if (parent < 0)
+		return parent;
+	if (symlinkat(target, parent, name) && errno != EEXIST)
+		err = -errno;
+	close(parent);
+	return err;
 }
 
 static int fill(int root)
