@@ -30,7 +30,9 @@
 #include <lkvm/util.h>
 
 #define SERIAL_FIFO 16
-#define SERIAL_HOLD_NS 500000
+
+/* Long beside an exit, or most timers would run out before a FIFO is full. */
+#define SERIAL_HOLD_NS 10000000
 #define SERIAL_IIR_FIFOS 0xc0 /* 8.6: both set while the FIFOs are enabled */
 #define SERIAL_IER_MASK \
 	(UART_IER_RDI | UART_IER_THRI | UART_IER_RLSI | UART_IER_MSI)

@@ -4,9 +4,10 @@
  *
  * vCPU threads only append to the output ring and set a timer; everything
  * else, each read and write of a file descriptor included, is done by the
- * loop's thread. The timer runs out a millisecond after the first byte: what
- * the guest sends byte by byte reaches write(2) in batches, and a prompt is
- * still there at once.
+ * loop's thread. The timer runs out some milliseconds after the first byte:
+ * what the guest sends byte by byte reaches write(2) in batches, and a prompt is
+ * still there at once. (A timer that runs out makes the vCPU that it was set by
+ * leave its guest: too soon is dear.)
  *
  * O_NONBLOCK belongs to the open file description, which is shared with the
  * shell and whatever else holds the same terminal or pipe, and must not be set
@@ -34,11 +35,11 @@
 #include <lkvm/util.h>
 
 #define OUTPUT_RING (64 * KIB)
-#define OUTPUT_BATCH_NS 1000000L
+#define OUTPUT_BATCH_NS 4000000L
 #define FLUSH_NS 1000000000ULL
-#define INPUT_CHUNK 256
+#define INPUT_CHUNK (4 * KIB)
 /* What a person may type ahead of a guest that does not read. */
-#define INPUT_HELD 1024
+#define INPUT_HELD (4 * KIB)
 
 #define CTRL_A 0x01
 
