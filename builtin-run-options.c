@@ -144,6 +144,9 @@ const struct option_desc run_options[] = {
 	{ OPTION_CALL, 0, "port", "name=NAME,to=WHERE[,from=PATH]",
 	  "a port /dev/virtio-ports/NAME (may repeat); keys below",
 	  .call = add_port, .keys = virtio_port_keys },
+	{ OPTION_FLAG, 0, "console-packed", NULL,
+	  "offer packed rings to the guest for hvc0 and the ports",
+	  .offset = FIELD(console_packed) },
 	{ OPTION_CALL, 0, "balloon", "[=KEY=VALUE...]",
 	  "memory balloon; keys below", .call = add_device,
 	  .keys = virtio_balloon_keys, .optional = true,
@@ -262,6 +265,7 @@ static int add_consoles(struct run_options *options)
 		if (!copy)
 			return -ENOMEM;
 		*copy = wanted[i];
+		copy->packed = options->console_packed;
 		err = add_request(options, &virtio_console_type, copy);
 		if (err) {
 			free(copy);

@@ -9,6 +9,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <stdio.h>
@@ -383,6 +384,8 @@ static int console_create(struct machine *machine, const void *config,
 	err = open_ports(console, options);
 	if (err)
 		goto release;
+	if (options->packed)
+		features |= BIT_ULL(VIRTIO_F_RING_PACKED);
 	err = start_worker(console);
 	if (err)
 		goto release;

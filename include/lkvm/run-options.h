@@ -25,6 +25,7 @@ struct run_options {
 	int on_reset;
 	int console;
 	struct virtio_console_options ports;
+	bool console_packed;
 	char *port_text[VIRTIO_MAX_PORTS]; /* owned; what ports points into */
 	bool nodefaults;
 	bool fdt;

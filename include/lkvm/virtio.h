@@ -449,6 +449,7 @@ struct virtio_console_options {
 
 /*
  * Is the last of @ports, which the user has just described, all right beside
+	bool packed; /* offer packed rings */
  * the others? Returns 0, or -EINVAL after one line that says why not.
  */
 int virtio_port_check(const struct virtio_console_options *ports);
