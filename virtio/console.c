@@ -32,6 +32,13 @@
 /* The same when a running driver resets the device, and a vCPU waits. */
 #define CONSOLE_RESET_DRAIN_NS 2000000000ULL
 
+/*
+ * Linux drops what comes while its driver makes hvc0. Then it looks at the
+ * size, having been told of a change, and until it does input waits; for a
+ * driver that never looks, this long.
+ */
+#define CONSOLE_LISTEN_NS 5000000000ULL
+
 /* PCI Code and ID Assignment: simple communication controller, other. */
 #define CONSOLE_PCI_CLASS 0x078000
 
@@ -111,6 +118,9 @@ static void kicked(struct virtio_worker *worker, struct virtq *vq)
 		console_port_receive(port);
 	else
 		console_port_transmit(port);
+	/* It may be time by now. */
+	if (vq == port->tx && !port->id && !atomic_load(&console->listens))
+		console_port_receive(port);
 	/* Ports were opened, or told of; that may be what others wait for. */
 	for (unsigned int i = 0; control && i < console->control.nr_ports; i++)
 		console_port_receive(&console->port[i]);
@@ -124,15 +134,28 @@ static const struct virtio_worker_ops worker_ops = {
 
 static int activate(struct virtio_device *vdev, uint64_t features)
 {
-	struct virtio_console_config *config =
-		(struct virtio_console_config *)vdev->config;
 	struct console *console = to_console(&vdev->device);
-	int err = virtio_worker_activate(&console->worker);
+	bool looks = features & BIT_ULL(VIRTIO_CONSOLE_F_SIZE);
+	int err;
 
+	atomic_store(&console->listens, !looks);
+	atomic_store(&console->listens_at, now_ns() + CONSOLE_LISTEN_NS);
+	err = virtio_worker_activate(&console->worker);
 	/* Linux looks at the size when it is told that it has changed. */
-	if (!err && config->cols && features & BIT_ULL(VIRTIO_CONSOLE_F_SIZE))
+	if (!err && looks)
 		virtio_device_config_changed(vdev);
 	return err;
+}
+
+static void config_was_read(struct virtio_device *vdev, unsigned int offset,
+			    unsigned int len)
+{
+	struct console *console = to_console(&vdev->device);
+	unsigned int at = offsetof(struct virtio_console_config, cols);
+
+	if (offset <= at && at - offset < len &&
+	    !atomic_exchange(&console->listens, true))
+		virtio_worker_kick(&console->worker, console->port[0].rx);
 }
 
 struct drain {
@@ -197,6 +220,7 @@ static const struct virtio_device_ops console_ops = {
 	.deactivate = deactivate,
 	.handle_queue = handle_queue,
 	.config_write = config_write,
+	.config_was_read = config_was_read,
 };
 
 void console_resize(struct console *console, uint16_t cols, uint16_t rows)
@@ -360,6 +384,8 @@ static void init_console(struct console *console, struct machine *machine,
 	if (options->console)
 		features = BIT_ULL(VIRTIO_CONSOLE_F_SIZE) |
 			   BIT_ULL(VIRTIO_CONSOLE_F_EMERG_WRITE);
+	if (options->packed)
+		features |= BIT_ULL(VIRTIO_F_RING_PACKED);
 	snprintf(console->vdev.device.name, sizeof(console->vdev.device.name),
 		 "%s", options->console ? "hvc0" : "ports");
 	memcpy(console->vdev.config, &config, sizeof(config));
@@ -384,8 +410,6 @@ static int console_create(struct machine *machine, const void *config,
 	err = open_ports(console, options);
 	if (err)
 		goto release;
-	if (options->packed)
-		features |= BIT_ULL(VIRTIO_F_RING_PACKED);
 	err = start_worker(console);
 	if (err)
 		goto release;
@@ -481,6 +505,7 @@ const struct option_desc virtio_port_keys[] = {
 static const struct state_field console_fields[] = {
 	VIRTIO_STATE(struct console),
 	STATE_FIELD(struct console, control.ready, 1, 0),
+	STATE_FIELD(struct console, listens, 1, 0),
 	QUEUE_STATE(CONSOLE_CONTROL_RX),
 	QUEUE_STATE(CONSOLE_CONTROL_TX),
 	PORT_STATE(0, 0),

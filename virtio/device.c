@@ -232,6 +232,8 @@ void virtio_device_read_config(struct virtio_device *vdev, uint64_t offset,
 		return;
 	pthread_mutex_lock(&vdev->lock);
 	memcpy(data, vdev->config + offset, len);
+	if (vdev->active && vdev->ops->config_was_read)
+		vdev->ops->config_was_read(vdev, (unsigned int)offset, len);
 	pthread_mutex_unlock(&vdev->lock);
 }
 

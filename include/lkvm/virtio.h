@@ -203,6 +203,12 @@ struct virtio_device_ops {
 	 */
 	void (*config_write)(struct virtio_device *vdev, unsigned int offset,
 			     const void *data, unsigned int len);
+	/*
+	 * The driver of the active device has read [@offset, @offset + @len)
+	 * of the config space. Optional. vCPU's thread, device->lock held.
+	 */
+	void (*config_was_read)(struct virtio_device *vdev, unsigned int offset,
+				unsigned int len);
 };
 
 /* The instance's link to its transport; const once plugged. */
@@ -443,13 +449,13 @@ extern const struct option_desc virtio_port_keys[];
 /* Either the machine's console, or named ports. */
 struct virtio_console_options {
 	bool console;
+	bool packed; /* offer packed rings */
 	unsigned int nr_ports;
 	struct virtio_port_options port[VIRTIO_MAX_PORTS];
 };
 
 /*
  * Is the last of @ports, which the user has just described, all right beside
-	bool packed; /* offer packed rings */
  * the others? Returns 0, or -EINVAL after one line that says why not.
  */
 int virtio_port_check(const struct virtio_console_options *ports);
