@@ -346,8 +346,17 @@ static int give_to_pool(struct guest_memory *mem, struct memory_region *r,
 static int take_from_pool(struct guest_memory *mem, struct memory_region *r,
 			  uint64_t start, uint64_t len)
 {
-	int err = map_file(mem, r->host + start, r->offset + start, len);
+	off_t offset = (off_t)(r->offset + start);
+	int err;
 
+	/* First: nobody may find addresses that have no page yet. */
+	if (fallocate(mem->fd, FALLOC_FL_KEEP_SIZE, offset, (off_t)len)) {
+		err = -errno;
+		fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			  offset, (off_t)len);
+		return err;
+	}
+	err = map_file(mem, r->host + start, (uint64_t)offset, len);
 	if (!err) {
 		set_given(mem, r, start, len, false);
 		return 0;
