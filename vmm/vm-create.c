@@ -15,6 +15,7 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/log.h>
+#include <lkvm/stream.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
 #include <lkvm/vm.h>
@@ -261,6 +262,41 @@ static void connect_console(struct vm *vm)
 		m->serial[0] = terminal_output(vm->terminal);
 }
 
+/* Serial ports that have an end of their own, the console's also. */
+static int connect_ttys(struct vm *vm)
+{
+	struct machine *m = &vm->machine;
+	int err = 0;
+
+	for (unsigned int i = 0; i < MACHINE_SERIALS && !err; i++) {
+		char name[16];
+
+		if (!(vm->config->ttys & BIT(i)))
+			continue;
+		snprintf(name, sizeof(name), "ttyS%u", i);
+		err = stream_open(name, "pty", NULL, &vm->tty[i]);
+		if (err)
+			return err;
+		m->serial[i] = stream_chardev(vm->tty[i]);
+		err = stream_start(vm->tty[i], m->loop);
+		if (err)
+			log_err("vm", "cannot watch %s: %s", name,
+				strerror(-err));
+	}
+	return err;
+}
+
+/* The devices have gone. */
+static void close_ttys(struct vm *vm)
+{
+	for (unsigned int i = 0; i < MACHINE_SERIALS; i++) {
+		if (!vm->tty[i])
+			continue;
+		stream_stop(vm->tty[i]);
+		stream_close(vm->tty[i]);
+	}
+}
+
 static void on_quit(void *opaque)
 {
 	vm_end(opaque, VM_END_QUIT, 0);
@@ -293,11 +329,12 @@ static int create_host_side(struct vm *vm)
 	if (!err)
 		err = terminal_create(vm->machine.loop, &callbacks,
 				      &vm->terminal);
-	if (err)
+	if (err) {
 		log_err("vm", "cannot set up the console: %s", strerror(-err));
-	else
-		connect_console(vm);
-	return err;
+		return err;
+	}
+	connect_console(vm);
+	return connect_ttys(vm);
 }
 
 static void on_machine_request(struct machine *machine,
@@ -460,6 +497,7 @@ void vm_destroy(struct vm *vm)
 	}
 	if (m->board)
 		arch_board_destroy(m);
+	close_ttys(vm);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
 		loop_del(m->loop, &vm->signals);

@@ -34,6 +34,7 @@ struct vm_config {
 	const int *pins;
 	enum on_reset on_reset;
 	enum console console;
+	unsigned int ttys; /* bit N: serial port N is a pseudo-terminal */
 	bool debug_exit;
 	bool stats;
 	bool boot_timer;

@@ -17,6 +17,7 @@
 #include <lkvm/prompt.h>
 #include <lkvm/vcpu.h>
 
+struct stream;
 struct terminal;
 
 /* Process statuses of `lkvm run`; 128 + N means ended by signal N. */
@@ -65,6 +66,7 @@ struct vm {
 	struct boot_config boot;
 	int kvm_fd, vm_fd;
 	struct terminal *terminal;
+	struct stream *tty[MACHINE_SERIALS]; /* NULL: not asked for */
 	struct prompt prompt;
 	struct loop_source signals; /* SIGTERM, SIGINT, SIGHUP, SIGPWR */
 
