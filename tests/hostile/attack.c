@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Runs as root in a guest, and attacks the machine below it: ports, PCI
- * configuration, and the registers and rings of a virtio disk (virtio 1.2).
+ * configuration, the registers and rings of a virtio disk, and packets of a
+ * socket device (virtio 1.2).
  * The same seed does the same in every run. What would end the virtual machine
  * in a regular way, or only hurt this guest's own memory, is left out.
  *
@@ -13,6 +14,9 @@
  *	attack registers ADDRESS SEED COUNT a virtio-mmio device's, without a driver
  *	attack mmio ADDRESS SEED COUNT      its queue, split
  *	attack packed ADDRESS SEED COUNT    its queue, packed
+ *	attack vsock DEVICE SEED COUNT      packets, and what is none
+ *
+ *	attack greet PORT                   says hello there, by AF_VSOCK
  */
 #include <endian.h>
 #include <err.h>
@@ -23,6 +27,8 @@
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
+#include <linux/virtio_vsock.h>
+#include <linux/vm_sockets.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,6 +36,7 @@
 #include <string.h>
 #include <sys/io.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -269,6 +276,8 @@ struct rings {
 	volatile uint8_t *mmio; /* registers; NULL: on PCI, with the next two */
 	volatile struct virtio_pci_common_cfg *common;
 	volatile uint16_t *notify;
+	uint32_t notify_multiplier;
+	unsigned int queue;
 	uint8_t *pages[4]; /* descriptors, avail ring, used ring, buffer */
 	uint64_t physical[4];
 	unsigned int broken; /* DEVICE_NEEDS_RESET was seen so often */
@@ -307,10 +316,12 @@ static void rings_init(struct rings *rings)
 static void rings_init_pci(struct rings *rings, int config, struct bar bar)
 {
 	uint32_t common, notify;
+	unsigned int cap;
 
 	rings_init(rings);
 	virtio_cap(config, VIRTIO_PCI_CAP_COMMON_CFG, &common);
-	virtio_cap(config, VIRTIO_PCI_CAP_NOTIFY_CFG, &notify);
+	cap = virtio_cap(config, VIRTIO_PCI_CAP_NOTIFY_CFG, &notify);
+	rings->notify_multiplier = config_read(config, cap + 16, 4);
 	rings->common = (void *)(bar.base + common);
 	rings->notify = (void *)(bar.base + notify);
 }
@@ -488,12 +499,11 @@ static bool has_used(struct rings *rings)
 	return used->idx;
 }
 
-/* 3.1.1, with an error now and then. */
-static void start_pci(struct rings *rings)
+/* 3.1.1, up to the queues; returns the status then. */
+static uint8_t negotiate_pci(struct rings *rings)
 {
 	volatile struct virtio_pci_common_cfg *common = rings->common;
 	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
-	uint64_t address[3];
 
 	common->device_status = 0;
 	while (common->device_status)
@@ -505,11 +515,19 @@ static void start_pci(struct rings *rings)
 	common->guest_feature = htole32(1U << VIRTIO_RING_F_INDIRECT_DESC);
 	status |= VIRTIO_CONFIG_S_FEATURES_OK;
 	common->device_status = status;
+	return status;
+}
+
+/* With an error now and then. */
+static void set_up_pci(struct rings *rings)
+{
+	volatile struct virtio_pci_common_cfg *common = rings->common;
+	uint64_t address[3];
 
 	for (unsigned int i = 0; i < 3; i++)
 		address[i] = draw() % 16 ? rings->physical[i] :
 					   draw_address(rings) & ~0xfULL;
-	common->queue_select = 0;
+	common->queue_select = htole16(rings->queue);
 	common->queue_size = htole16(QUEUE_SIZE);
 	common->queue_desc_lo = htole32((uint32_t)address[0]);
 	common->queue_desc_hi = htole32((uint32_t)(address[0] >> 32));
@@ -518,7 +536,14 @@ static void start_pci(struct rings *rings)
 	common->queue_used_lo = htole32((uint32_t)address[2]);
 	common->queue_used_hi = htole32((uint32_t)(address[2] >> 32));
 	common->queue_enable = htole16(1);
-	common->device_status = status | VIRTIO_CONFIG_S_DRIVER_OK;
+}
+
+static void start_pci(struct rings *rings)
+{
+	uint8_t status = negotiate_pci(rings);
+
+	set_up_pci(rings);
+	rings->common->device_status = status | VIRTIO_CONFIG_S_DRIVER_OK;
 }
 
 /* A broken queue is told by the status, a good request by the used index. */
@@ -561,6 +586,161 @@ static void attack_rings(struct rings *rings, unsigned int count)
 	else
 		rings->common->device_status = 0;
 	printf("broken=%u\nanswered=%u\n", rings->broken, rings->answered);
+}
+
+/* ---- sockets (5.10) ------------------------------------------------------- */
+
+#define VSOCK_HEADER ((uint32_t)sizeof(struct virtio_vsock_hdr))
+#define VSOCK_ROOM (PAGE / QUEUE_SIZE) /* of a page, for each packet */
+
+/* Values that are right more often than not: the others end a conversation. */
+static void draw_packet(struct virtio_vsock_hdr *packet)
+{
+	static const uint32_t ports[] = { 6000, 6000, 6001, 0, 0xffffffff };
+
+	*packet = (struct virtio_vsock_hdr) {
+		.src_cid = htole64(draw() % 32 ? 3 : draw_value()),
+		.dst_cid =
+			htole64(draw() % 32 ? VMADDR_CID_HOST : draw_value()),
+		.src_port = htole32(1 + draw() % 8),
+		.dst_port = htole32(ports[draw() % 5]),
+		.len = htole32(draw() % 2 ? draw() % VSOCK_ROOM : draw_value()),
+		.type = htole16(draw() % 32 ? VIRTIO_VSOCK_TYPE_STREAM :
+					      draw_value()),
+		.op = htole16(draw() % 32 ? 1 + draw() % 7 : draw_value()),
+		.flags = htole32(draw() % 4 ? 0 : draw_value()),
+		.buf_alloc = htole32(draw() % 4 ? 4096 : draw_value()),
+		.fwd_cnt = htole32(draw() % 4 ? 0 : draw_value()),
+	};
+}
+
+/* One packet of a queue's: a header, and the bytes that it speaks of, or not. */
+static void fill_packet(struct rings *tx, unsigned int i)
+{
+	struct vring_desc *desc = (void *)tx->pages[0];
+	struct virtio_vsock_hdr *packet =
+		(void *)(tx->pages[3] + i * VSOCK_ROOM);
+	uint32_t len;
+
+	draw_packet(packet);
+	len = le32toh(packet->len);
+	if (len > VSOCK_ROOM - VSOCK_HEADER)
+		len = VSOCK_ROOM - VSOCK_HEADER;
+	desc[i].addr = htole64(tx->physical[3] + i * VSOCK_ROOM);
+	desc[i].len = htole32(VSOCK_HEADER + len);
+	desc[i].flags = 0;
+	/* Now and then a chain that is no packet at all. */
+	if (draw() % 512 == 0)
+		desc[i].len = htole32(draw_length());
+	if (draw() % 512 == 0)
+		desc[i].flags = htole16(draw() % 8);
+}
+
+/* Make what the device has given back available again; returns how much. */
+static unsigned int offer(struct rings *rings)
+{
+	struct vring_avail *avail = (void *)rings->pages[1];
+	volatile struct vring_used *used = (void *)rings->pages[2];
+	uint16_t idx = le16toh(avail->idx);
+	uint16_t count = le16toh(used->idx) + QUEUE_SIZE - idx;
+
+	for (unsigned int i = 0; i < count; i++)
+		avail->ring[(idx + i) % QUEUE_SIZE] =
+			htole16((idx + i) % QUEUE_SIZE);
+	__atomic_store_n(&avail->idx, htole16(idx + count), __ATOMIC_SEQ_CST);
+	return count;
+}
+
+static void notify_queue(struct rings *rings)
+{
+	volatile struct virtio_pci_common_cfg *common = rings->common;
+	uint32_t at;
+
+	common->queue_select = htole16(rings->queue);
+	at = le16toh(common->queue_notify_off) * rings->notify_multiplier;
+	*(volatile uint16_t *)((volatile uint8_t *)rings->notify + at) =
+		htole16(rings->queue);
+}
+
+/*
+ * Until all packets are taken. What the host says goes unread, but for the room
+ * that it takes. Returns false when the device needs a reset.
+ */
+static bool exchange(struct rings *rx, struct rings *tx)
+{
+	volatile struct vring_avail *avail = (void *)tx->pages[1];
+	volatile struct vring_used *used = (void *)tx->pages[2];
+
+	for (unsigned int i = 0; i < 200; i++) {
+		if (device_status(tx) & VIRTIO_CONFIG_S_NEEDS_RESET)
+			return false;
+		if (used->idx == avail->idx)
+			return true;
+		usleep(100);
+		tx->answered += offer(rx);
+		notify_queue(rx);
+	}
+	errx(1, "the device takes no packets");
+}
+
+static void start_vsock(struct rings *rx, struct rings *tx)
+{
+	struct vring_desc *desc = (void *)rx->pages[0];
+	uint8_t status;
+
+	for (unsigned int i = 0; i < 4; i++) {
+		memset(rx->pages[i], 0, PAGE);
+		memset(tx->pages[i], 0, PAGE);
+	}
+	for (unsigned int i = 0; i < QUEUE_SIZE; i++)
+		desc[i] = (struct vring_desc) {
+			.addr = htole64(rx->physical[3] + i * VSOCK_ROOM),
+			.len = htole32(VSOCK_ROOM),
+			.flags = htole16(VRING_DESC_F_WRITE),
+		};
+	status = negotiate_pci(tx);
+	set_up_pci(rx);
+	set_up_pci(tx);
+	tx->common->device_status = status | VIRTIO_CONFIG_S_DRIVER_OK;
+	offer(rx);
+}
+
+static void attack_vsock(int config, struct bar bar, unsigned int count)
+{
+	struct rings rx, tx;
+
+	rings_init_pci(&rx, config, bar);
+	rings_init_pci(&tx, config, bar);
+	tx.queue = 1;
+	start_vsock(&rx, &tx);
+	for (unsigned int i = 0; i < count; i += QUEUE_SIZE) {
+		for (unsigned int j = 0; j < QUEUE_SIZE; j++)
+			fill_packet(&tx, j);
+		offer(&tx);
+		notify_queue(&tx);
+		if (!exchange(&rx, &tx)) {
+			tx.broken++;
+			start_vsock(&rx, &tx);
+		}
+	}
+	tx.common->device_status = 0;
+	printf("broken=%u\nanswered=%u\n", tx.broken, tx.answered);
+}
+
+static void greet(unsigned int port)
+{
+	const struct sockaddr_vm address = {
+		.svm_family = AF_VSOCK,
+		.svm_cid = VMADDR_CID_HOST,
+		.svm_port = port,
+	};
+	int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
+
+	if (fd < 0 ||
+	    connect(fd, (const struct sockaddr *)&address, sizeof(address)) ||
+	    write(fd, "hello", 5) != 5)
+		err(1, "greet port %u", port);
+	close(fd);
 }
 
 /* ---- virtio-mmio --------------------------------------------------------- */
@@ -612,6 +792,10 @@ int main(int argc, char **argv)
 	struct rings rings;
 	int config;
 
+	if (argc == 3 && !strcmp(argv[1], "greet")) {
+		greet((unsigned int)strtoul(argv[2], NULL, 0));
+		return 0;
+	}
 	if (!ports && argc != 5)
 		errx(2, "usage: attack WHAT [DEVICE] SEED COUNT");
 	random_state = strtoull(argv[argc - 2], NULL, 0);
@@ -634,6 +818,8 @@ int main(int argc, char **argv)
 	} else if (!strcmp(argv[1], "rings")) {
 		rings_init_pci(&rings, config, map_bar(argv[2], config));
 		attack_rings(&rings, count);
+	} else if (!strcmp(argv[1], "vsock")) {
+		attack_vsock(config, map_bar(argv[2], config), count);
 	} else {
 		errx(2, "no attack '%s'", argv[1]);
 	}
