@@ -160,13 +160,9 @@ static void serial_hold_ended(void *opaque, uint32_t events)
 /* Set once for whatever comes until it has run out: a call for many bytes. */
 static void serial_hold_locked(struct serial *serial)
 {
-	const struct itimerspec timer = {
-		.it_value.tv_nsec = SERIAL_HOLD_NS,
-	};
-
-	if (!serial->holding &&
-	    !timerfd_settime(serial->hold.fd, 0, &timer, NULL))
-		serial->holding = true;
+	if (!serial->holding)
+		timer_arm(serial->hold.fd, SERIAL_HOLD_NS);
+	serial->holding = true;
 }
 
 static void serial_write_thr_locked(struct serial *serial, uint8_t value)
