@@ -481,8 +481,8 @@ static int serial_attach(struct serial *serial, struct chardev *chardev)
 {
 	int err;
 
-	serial->hold.fd = timerfd_create(CLOCK_MONOTONIC,
-					 TFD_NONBLOCK | TFD_CLOEXEC);
+	serial->hold.fd =
+		timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (serial->hold.fd < 0)
 		return -errno;
 	err = loop_add(serial->machine->loop, &serial->hold, EPOLLIN);
