@@ -14,8 +14,10 @@
 #include <unistd.h>
 
 #include <lkvm/arch.h>
+#include <lkvm/console-hub.h>
+#include <lkvm/control.h>
+#include <lkvm/event.h>
 #include <lkvm/log.h>
-#include <lkvm/stream.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
 #include <lkvm/vm.h>
@@ -248,58 +250,37 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
-static void connect_console(struct vm *vm)
+/* The hub is below whichever device is the console, shown or not. */
+static int connect_console(struct vm *vm)
 {
+	struct chardev *terminal = terminal_chardev(vm->terminal);
+	bool shown = vm->config->console != CONSOLE_PORT;
 	struct machine *m = &vm->machine;
+	struct chardev *tty = m->serial[0]; /* --tty 0, or NULL */
+	struct chardev *lower = shown ? terminal : NULL;
+	int err;
 
-	if (vm->config->console == CONSOLE_SERIAL) {
-		m->serial[0] = terminal_chardev(vm->terminal);
-		return;
+	if (tty && vm->config->console != CONSOLE_VIRTIO)
+		lower = tty;
+	err = console_hub_create(m->loop, lower,
+				 shown ? terminal_output(vm->terminal) : NULL,
+				 &vm->console);
+	if (err)
+		return err;
+	m->serial[0] = console_hub_chardev(vm->console);
+	if (vm->config->console == CONSOLE_PORT)
+		m->console = terminal;
+	if (vm->config->console == CONSOLE_VIRTIO) {
+		m->console = console_hub_chardev(vm->console);
+		/* What is said before its driver is there is shown too. */
+		m->serial[0] = tty ?: console_hub_second(vm->console);
 	}
-	m->console = terminal_chardev(vm->terminal);
-	/* What is said before the console's driver is there is shown too. */
-	if (vm->config->console == CONSOLE_VIRTIO)
-		m->serial[0] = terminal_output(vm->terminal);
-}
-
-/* Serial ports that have an end of their own, the console's also. */
-static int connect_ttys(struct vm *vm)
-{
-	struct machine *m = &vm->machine;
-	int err = 0;
-
-	for (unsigned int i = 0; i < MACHINE_SERIALS && !err; i++) {
-		char name[16];
-
-		if (!(vm->config->ttys & BIT(i)))
-			continue;
-		snprintf(name, sizeof(name), "ttyS%u", i);
-		err = stream_open(name, "pty", NULL, &vm->tty[i]);
-		if (err)
-			return err;
-		m->serial[i] = stream_chardev(vm->tty[i]);
-		err = stream_start(vm->tty[i], m->loop);
-		if (err)
-			log_err("vm", "cannot watch %s: %s", name,
-				strerror(-err));
-	}
-	return err;
-}
-
-/* The devices have gone. */
-static void close_ttys(struct vm *vm)
-{
-	for (unsigned int i = 0; i < MACHINE_SERIALS; i++) {
-		if (!vm->tty[i])
-			continue;
-		stream_stop(vm->tty[i]);
-		stream_close(vm->tty[i]);
-	}
+	return 0;
 }
 
 static void on_quit(void *opaque)
 {
-	vm_end(opaque, VM_END_QUIT, 0);
+	vm_end(opaque, VM_END_QUIT, QUIT_BY_TERMINAL);
 }
 
 static void on_prompt(void *opaque, bool on)
@@ -326,15 +307,21 @@ static int create_host_side(struct vm *vm)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	err = loop_create(&vm->machine.loop);
+	if (!err && vm->config->ttys) {
+		err = ttys_create(vm);
+		if (err)
+			return err;
+	}
 	if (!err)
 		err = terminal_create(vm->machine.loop, &callbacks,
 				      &vm->terminal);
-	if (err) {
+	if (!err)
+		err = connect_console(vm);
+	if (err)
 		log_err("vm", "cannot set up the console: %s", strerror(-err));
-		return err;
-	}
-	connect_console(vm);
-	return connect_ttys(vm);
+	if (!err)
+		err = events_create(vm);
+	return err;
 }
 
 static void on_machine_request(struct machine *machine,
@@ -452,6 +439,11 @@ static int vm_create_parts(struct vm *vm)
 		err = complete_devices(vm);
 	if (!err)
 		err = vm_reset_vcpus(vm);
+	/* Files that others see come last, when nothing else can fail. */
+	if (!err)
+		err = events_open(vm, vm->config->events);
+	if (!err)
+		err = control_create(vm);
 	return err;
 }
 
@@ -483,6 +475,7 @@ void vm_destroy(struct vm *vm)
 {
 	struct machine *m = &vm->machine;
 
+	control_destroy(vm);
 	vm_stop(vm);
 	/* The list is in order of creation; take it apart from its end. */
 	while (m->devices) {
@@ -497,7 +490,9 @@ void vm_destroy(struct vm *vm)
 	}
 	if (m->board)
 		arch_board_destroy(m);
-	close_ttys(vm);
+	events_destroy(vm);
+	console_hub_destroy(vm->console);
+	ttys_destroy(vm);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
 		loop_del(m->loop, &vm->signals);

@@ -16,6 +16,14 @@ void vm_phase_mark(struct vm *vm, enum boot_phase phase);
  */
 int vm_reset_vcpus(struct vm *vm);
 
+/*
+ * tty.c: make the pseudo-terminals that the user asked for, and plug them into
+ * machine.serial[]. Main thread. Returns 0, or -errno after saying why;
+ * ttys_destroy() follows in each case, when the devices and who else uses them have gone.
+ */
+int ttys_create(struct vm *vm);
+void ttys_destroy(struct vm *vm);
+
 /* Park all vCPUs for good and end their threads. Once is enough. */
 void vm_stop(struct vm *vm);
 
