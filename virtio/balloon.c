@@ -495,11 +495,6 @@ static void balloon_stats(struct device *device, struct stats_sink *sink)
 
 /* ---- device type --------------------------------------------------------- */
 
-static void balloon_quiesce(struct device *device)
-{
-	virtio_worker_quiesce(&of_device(device)->worker);
-}
-
 static void balloon_resume(struct device *device)
 {
 	struct balloon *b = of_device(device);
@@ -507,12 +502,6 @@ static void balloon_resume(struct device *device)
 	virtio_worker_resume(&b->worker);
 	/* For what the driver has made available, it need not notify now. */
 	serve_hints(b);
-}
-
-static void balloon_reset(struct device *device)
-{
-	virtio_device_machine_reset(
-		container_of(device, struct virtio_device, device));
 }
 
 static void unwatch_on_thread(void *opaque)
@@ -743,8 +732,8 @@ const struct device_type virtio_balloon_type = {
 	.config_size = sizeof(struct virtio_balloon_options),
 	.create = balloon_create,
 	.destroy = balloon_destroy,
-	.reset = balloon_reset,
-	.quiesce = balloon_quiesce,
+	.reset = virtio_device_machine_reset,
+	.quiesce = virtio_device_quiesce,
 	.resume = balloon_resume,
 	.stats = balloon_stats,
 	.state = &balloon_state,

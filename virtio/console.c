@@ -195,12 +195,6 @@ static void deactivate(struct virtio_device *vdev)
 		console->port[i].tx_done = 0;
 }
 
-static void handle_queue(struct virtio_device *vdev, unsigned int index)
-{
-	virtio_worker_kick(&to_console(&vdev->device)->worker,
-			   &vdev->queue[index]);
-}
-
 /* 5.3.5.1: works at any time, whatever state the device is in. */
 static void config_write(struct virtio_device *vdev, unsigned int offset,
 			 const void *data, unsigned int len)
@@ -218,7 +212,7 @@ static const struct virtio_device_ops console_ops = {
 	.pci_class = CONSOLE_PCI_CLASS,
 	.activate = activate,
 	.deactivate = deactivate,
-	.handle_queue = handle_queue,
+	.handle_queue = virtio_device_kick,
 	.config_write = config_write,
 	.config_was_read = config_was_read,
 };
@@ -233,16 +227,6 @@ void console_resize(struct console *console, uint16_t cols, uint16_t rows)
 	config->rows = htole16(rows);
 	virtio_device_config_changed(&console->vdev);
 	pthread_mutex_unlock(&console->vdev.lock);
-}
-
-static void console_quiesce(struct device *device)
-{
-	virtio_worker_quiesce(&to_console(device)->worker);
-}
-
-static void console_resume(struct device *device)
-{
-	virtio_worker_resume(&to_console(device)->worker);
 }
 
 static void console_stats(struct device *device, struct stats_sink *sink)
@@ -287,7 +271,7 @@ static void console_reset(struct device *device)
 
 	if (console->vdev.active)
 		drain(console, CONSOLE_DRAIN_NS);
-	virtio_device_machine_reset(&console->vdev);
+	virtio_device_machine_reset(device);
 }
 
 static void stop_on_thread(void *opaque)
@@ -539,8 +523,8 @@ const struct device_type virtio_console_type = {
 	.create = console_create,
 	.destroy = console_destroy,
 	.reset = console_reset,
-	.quiesce = console_quiesce,
-	.resume = console_resume,
+	.quiesce = virtio_device_quiesce,
+	.resume = virtio_device_resume,
 	.stats = console_stats,
 	.state = &console_state,
 };

@@ -177,7 +177,6 @@ int net_create(struct machine *machine, const void *config,
 	       struct device **out);
 int net_complete(struct device *device);
 void net_destroy(struct device *device);
-void net_reset(struct device *device);
 void net_quiesce(struct device *device);
 void net_resume(struct device *device);
 

@@ -22,6 +22,7 @@
 
 struct machine;
 struct virtio_transport;
+struct virtio_worker;
 struct vring_avail;
 struct vring_desc;
 struct vring_packed_desc;
@@ -246,6 +247,7 @@ struct virtio_device {
 	const struct virtio_transport *own_transport;
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
+	struct virtio_worker *worker; /* that has all queues; NULL: none has */
 
 	uint64_t offered; /* features the device has; fixed after plug */
 	unsigned int nr_queues; /* fixed after plug */
@@ -305,8 +307,8 @@ void virtio_device_init(struct virtio_device *vdev, struct machine *machine,
 int virtio_device_plug(struct virtio_device *vdev);
 void virtio_device_release(struct virtio_device *vdev);
 
-/* Power-on state of device and transport, for device_type.reset. */
-void virtio_device_machine_reset(struct virtio_device *vdev);
+/* Power-on state of device and transport: as device_type.reset, or from it. */
+void virtio_device_machine_reset(struct device *device);
 
 /*
  * Send notifications of queue @index to eventfd @fd (-1: back to
