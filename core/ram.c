@@ -29,7 +29,10 @@
 
 /*
  * Each border between pages of hugetlbfs and others is the end of a mapping,
- * and a process has 65530 of these (vm.max_map_count).
+ * and a process has 65530 of these (vm.max_map_count). Pages that have returned
+ * are mappings of their own, which hugetlbfs never joins; they are not counted,
+ * for it takes a guest of 128 GiB that returned each by itself to have so many.
+ * Then the next one stays an ordinary page.
  */
 #define MAX_BORDERS 32000
 
