@@ -90,8 +90,8 @@ VMM := vmm/cache.c vmm/console-hub.c vmm/control-block.c \
 	vmm/device-table.c vmm/dry-run.c vmm/event.c vmm/guest-command.c \
 	vmm/guest-init.c vmm/initrd.c vmm/json-frame.c vmm/modules-pack.c \
 	vmm/modules.c vmm/output.c vmm/pin.c vmm/prompt.c vmm/rootfs-image.c \
-	vmm/rootfs.c vmm/stats.c vmm/terminal.c vmm/unpack.c vmm/vcpu.c \
-	vmm/vm-create.c vmm/vm.c
+	vmm/rootfs.c vmm/stats.c vmm/terminal.c vmm/tty.c vmm/unpack.c \
+	vmm/vcpu.c vmm/vm-create.c vmm/vm.c
 COMMANDS := builtin-balloon.c builtin-client.c builtin-completion.c \
 	builtin-console.c builtin-debug.c builtin-help.c builtin-list.c \
 	builtin-pause.c builtin-run-guest.c builtin-run-options.c \

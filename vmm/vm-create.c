@@ -349,8 +349,11 @@ static int connect_console(struct vm *vm)
 	struct chardev *lower = shown ? terminal : NULL;
 	struct chardev *second = shown ? terminal_output(vm->terminal) : NULL;
 	struct machine *m = &vm->machine;
+	struct chardev *tty = m->serial[0]; /* --tty 0, or NULL */
 	int err = 0;
 
+	if (tty && vm->config->console != CONSOLE_VIRTIO)
+		lower = tty;
 	if (vm->config->command) {
 		lower = NULL;
 		second = NULL;
@@ -366,7 +369,7 @@ static int connect_console(struct vm *vm)
 	if (vm->config->console == CONSOLE_VIRTIO) {
 		m->console = console_hub_chardev(vm->console);
 		/* What is said before its driver is there is shown too. */
-		m->serial[0] = console_hub_second(vm->console);
+		m->serial[0] = tty ?: console_hub_second(vm->console);
 	}
 	return 0;
 }
@@ -400,6 +403,11 @@ static int create_host_side(struct vm *vm)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	err = loop_create(&vm->machine.loop);
+	if (!err && vm->config->ttys) {
+		err = ttys_create(vm);
+		if (err)
+			return err;
+	}
 	if (!err)
 		err = terminal_create(vm->machine.loop, &callbacks,
 				      &vm->terminal);
@@ -585,6 +593,7 @@ void vm_destroy(struct vm *vm)
 		stream_stop(vm->klog);
 		stream_close(vm->klog);
 	}
+	ttys_destroy(vm);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
 		loop_del(m->loop, &vm->signals);

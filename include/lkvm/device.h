@@ -83,7 +83,7 @@ struct device_type {
 	/*
 	 * Stop I/O: on return no request is in flight and own threads touch
 	 * neither guest memory nor interrupts until resume(). vCPUs are
-	 * stopped. Optional, both or neither.
+	 * stopped. Optional, and a device may have nothing to resume.
 	 */
 	void (*quiesce)(struct device *device);
 	void (*resume)(struct device *device);

@@ -75,6 +75,7 @@ struct vm {
 	int initrd_fd; /* the user's; -1: none */
 	int kvm_fd, vm_fd;
 	struct terminal *terminal;
+	struct stream *tty[MACHINE_SERIALS]; /* NULL: not asked for */
 	struct console_hub *console;
 	struct events *events; /* NULL: not yet, or no longer */
 	struct control *control; /* NULL: there is no socket */
