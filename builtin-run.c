@@ -93,61 +93,45 @@ static const struct virtio_transport *transport_of(int choice)
 }
 
 /*
- * The control socket's default place. A VM that nobody has named runs without
- * one where there is no place for it. Returns 0, or -errno after a message.
+ * Where the control socket shall be: where the user says, or by the VM's name;
+ * a VM that nobody has named can do without. Returns 0, or -errno after a
+ * message.
  */
-static int default_control(const char *name, struct control_path *out)
+static int choose_control(const struct run_options *options,
+			  struct control_path *path,
+			  struct control_path *folder, struct vm_config *config)
 {
-	struct control_path folder;
+	const char *name = options->name;
 	char own[32];
 	int err;
 
+	if (options->control) {
+		if (strcmp(options->control, "off") != 0)
+			config->control = options->control;
+		return 0;
+	}
 	snprintf(own, sizeof(own), "guest-%d", (int)getpid());
-	err = control_path(name ? name : own, out);
-	if (err == -EINVAL) {
+	err = control_path(name ? name : own, path);
+	if (!err)
+		err = control_folder(folder);
+	if (err && name) {
 		log_err("run",
-			"--name %s: it names a file, and has no slash and no "
-			"dot in front",
-			name);
+			"there is no place for the control socket: %s (set "
+			"XDG_RUNTIME_DIR, or choose another with --control)",
+			strerror(-err));
 		return err;
 	}
-	if (!err)
-		err = control_folder(&folder);
-	if (!err)
-		err = control_make_folder(&folder);
-	if (!err)
-		return 0;
-	out->text[0] = '\0';
-	if (!name)
-		return 0;
-	log_err("run",
-		"there is no folder of your own for the control socket: %s "
-		"(set XDG_RUNTIME_DIR, or choose another place with --control)",
-		strerror(-err));
-	return err;
-}
-
-/* Where it shall be; NULL: there is to be none. As default_control(). */
-static int choose_control(const struct run_options *options,
-			  struct control_path *place, const char **out)
-{
-	int err;
-
-	*out = options->control;
-	if (options->control) {
-		if (!strcmp(options->control, "off"))
-			*out = NULL;
-		return 0;
+	if (!err) {
+		config->control = path->text;
+		config->control_folder = folder->text;
 	}
-	err = default_control(options->name, place);
-	*out = *place->text ? place->text : NULL;
-	return err;
+	return 0;
 }
 
 static int run_vm(const struct run_options *options, const char *kernel,
 		  char *cmdline, uint64_t start_ns)
 {
-	struct control_path place = { "" };
+	struct control_path path, folder;
 	struct vm_config config = {
 		.name = options->name,
 		.kvm_path = options->kvm_path,
@@ -175,7 +159,7 @@ static int run_vm(const struct run_options *options, const char *kernel,
 	struct vm *vm;
 	int status;
 
-	if (choose_control(options, &place, &config.control))
+	if (choose_control(options, &path, &folder, &config))
 		return STATUS_LKVM_FAILED;
 	if (vm_create(&config, &vm))
 		return STATUS_LKVM_FAILED;

@@ -258,14 +258,16 @@ json_t *control_execute(struct vm *vm, struct control_client *client,
 	else
 		control_fail(&call, CONTROL_GENERIC, "JSON parse error, %s",
 			     error.text);
+	if (!call.error_class && !call.result)
+		call.result = json_object();
 	if (call.error_class)
 		reply = control_error_reply(call.error_class, call.error);
 	else
-		reply = json_pack("{s:o}", "return",
-				  call.result ? call.result : json_object());
+		reply = json_pack("{s:O}", "return", call.result);
 	id = json_is_object(value) ? json_object_get(value, "id") : NULL;
 	if (id)
 		json_object_set(reply, "id", id);
+	json_decref(call.result);
 	json_decref(value);
 	return reply;
 }

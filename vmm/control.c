@@ -9,6 +9,7 @@
  * take end it.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 
 #include <lkvm/console-hub.h>
 #include <lkvm/control-parts.h>
+#include <lkvm/control-path.h>
 #include <lkvm/event.h>
 #include <lkvm/json-frame.h>
 #include <lkvm/log.h>
@@ -436,37 +438,67 @@ void control_event(struct control *control, const char *text, size_t len)
 
 /* ---- life ---------------------------------------------------------------- */
 
-static int say_why_not(const char *path, int err)
+/*
+ * Listen, in a folder that is made when it is not there. The last VM there
+ * removes it when it ends, which may be now: then once more.
+ */
+static int listen_in_folder(const struct vm_config *config,
+			    struct unix_listener *listener)
 {
-	if (err == -EADDRINUSE)
+	struct control_path folder;
+	int err;
+
+	if (!config->control_folder)
+		return unix_listen(config->control, BACKLOG, listener);
+	snprintf(folder.text, sizeof(folder.text), "%s",
+		 config->control_folder);
+	do {
+		err = control_make_folder(&folder);
+		if (err)
+			return -ENOTDIR;
+		err = unix_listen(config->control, BACKLOG, listener);
+	} while (err == -ENOENT);
+	return err;
+}
+
+/* A VM that nobody has named can do without. */
+static int say_why_not(const struct vm_config *config, int err)
+{
+	if (err == -ENOTDIR && !config->name)
+		return 0;
+	if (err == -ENOTDIR)
+		log_err("control",
+			"%s is no folder of yours alone, for the control "
+			"socket (choose another place with --control)",
+			config->control_folder);
+	else if (err == -EADDRINUSE)
 		log_err("control",
 			"a VM listens on %s already (give this one another "
 			"--name, or end that one)",
-			path);
+			config->control);
 	else
 		log_err("control",
 			"cannot listen on %s: %s (choose another place with "
 			"--control)",
-			path, strerror(-err));
+			config->control, strerror(-err));
 	return err;
 }
 
 int control_create(struct vm *vm)
 {
-	const char *path = vm->config->control;
 	struct control *control;
 	int err;
 
-	if (!path)
+	if (!vm->config->control)
 		return 0;
 	control = calloc(1, sizeof(*control));
 	if (!control)
 		return -ENOMEM;
 	control->vm = vm;
-	err = unix_listen(path, BACKLOG, &control->listener);
+	err = listen_in_folder(vm->config, &control->listener);
 	if (err) {
 		free(control);
-		return say_why_not(path, err);
+		return say_why_not(vm->config, err);
 	}
 	vm->control = control;
 	control->accept = (struct loop_source) {
@@ -479,7 +511,7 @@ int control_create(struct vm *vm)
 	 * next one is the next occasion, and the loop does not spin.
 	 */
 	err = loop_add(vm->machine.loop, &control->accept, EPOLLIN | EPOLLET);
-	return err ? say_why_not(path, err) : 0;
+	return err ? say_why_not(vm->config, err) : 0;
 }
 
 void control_destroy(struct vm *vm)
@@ -494,6 +526,9 @@ void control_destroy(struct vm *vm)
 	}
 	loop_del(vm->machine.loop, &control->accept);
 	unix_listener_close(&control->listener);
+	/* Only if nobody else has a socket in it. */
+	if (vm->config->control_folder)
+		rmdir(vm->config->control_folder);
 	vm->control = NULL;
 	free(control);
 }

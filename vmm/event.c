@@ -229,28 +229,39 @@ static void on_wake(void *opaque, uint32_t fired)
 
 /* ---- life ---------------------------------------------------------------- */
 
-static int open_target(struct events *events, const char *to)
+/* The open file descriptor that @text is the number of, or -errno. */
+static int number_of_fd(const char *text)
 {
 	uint64_t fd;
 
+	if (parse_uint(text, 0, INT32_MAX, &fd))
+		return -EINVAL;
+	/* Children, and what users run by them, have no use for it. */
+	return fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : (int)fd;
+}
+
+int events_open(struct vm *vm, const char *to)
+{
+	struct events *events = vm->events;
+	int fd;
+
 	if (!to)
 		return 0;
-	if (strncmp(to, "fd:", 3) != 0) {
+	events->fd_is_ours = strncmp(to, "fd:", 3) != 0;
+	if (!events->fd_is_ours)
+		fd = number_of_fd(to + 3);
+	else
 		/* A pipe without a reader is an error, not to be waited for. */
-		events->fd = open(to,
-				  O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC |
-					  O_NONBLOCK,
-				  0666);
-		events->fd_is_ours = true;
-		return events->fd < 0 ? -errno : 0;
+		fd = open(to,
+			  O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK,
+			  0666);
+	if (fd < 0) {
+		fd = events->fd_is_ours ? -errno : fd;
+		log_err("event", "--events: cannot write to %s: %s", to,
+			strerror(-fd));
+		return fd;
 	}
-	if (parse_uint(to + 3, 0, INT32_MAX, &fd))
-		return -EINVAL;
-	if (fcntl((int)fd, F_GETFD) < 0)
-		return -errno;
-	/* Children, and what users run by them, have no use for it. */
-	fcntl((int)fd, F_SETFD, FD_CLOEXEC);
-	events->fd = (int)fd;
+	events->fd = fd;
 	return 0;
 }
 
@@ -265,7 +276,7 @@ static int watch(struct vm *vm, struct loop_source *source, int fd,
 	return fd < 0 ? -errno : loop_add(vm->machine.loop, source, EPOLLIN);
 }
 
-int events_create(struct vm *vm, const char *to)
+int events_create(struct vm *vm)
 {
 	struct events *events = calloc(1, sizeof(*events));
 	int err;
@@ -277,11 +288,6 @@ int events_create(struct vm *vm, const char *to)
 	events->timer.fd = -1;
 	pthread_mutex_init(&events->lock, NULL);
 	vm->events = events;
-	err = open_target(events, to);
-	if (err) {
-		log_err("event", "--events %s: %s", to, strerror(-err));
-		return err;
-	}
 	err = watch(vm, &events->wake, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 		    on_wake);
 	if (!err)

@@ -311,9 +311,7 @@ static int create_host_side(struct vm *vm)
 	if (err)
 		log_err("vm", "cannot set up the console: %s", strerror(-err));
 	if (!err)
-		err = events_create(vm, vm->config->events);
-	if (!err)
-		err = control_create(vm);
+		err = events_create(vm);
 	return err;
 }
 
@@ -432,6 +430,11 @@ static int vm_create_parts(struct vm *vm)
 		err = complete_devices(vm);
 	if (!err)
 		err = vm_reset_vcpus(vm);
+	/* Files that others see come last, when nothing else can fail. */
+	if (!err)
+		err = events_open(vm, vm->config->events);
+	if (!err)
+		err = control_create(vm);
 	return err;
 }
 

@@ -23,10 +23,10 @@ struct vm;
 #define CONTROL_MAX_OUTPUT (1024 * 1024)
 
 /*
- * Listen for vm->config->control (a path, NULL: the place of the VM's name),
- * and set vm->control. Main thread; vm->machine.loop exists. Returns 0, or
- * -errno after one line that says what is wrong. A VM that has no name and no
- * place for its socket runs without one.
+ * Listen on vm->config->control, and set vm->control. Main thread, with
+ * vm->events and vm->console. Returns 0, or -errno after one line that says
+ * what is wrong. A VM that has no name, and for whose socket there is no
+ * folder, runs without one.
  */
 int control_create(struct vm *vm);
 

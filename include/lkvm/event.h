@@ -19,12 +19,17 @@ struct vm;
 #define EVENT_MAX_WAITING 256
 
 /*
- * Make vm->events, which the next functions need: vm->machine.loop exists.
- * With @to not NULL, each event is a line there: a file that is made or
- * emptied, or "fd:N". Main thread. Returns 0, or -errno after one line that
- * says what is wrong with @to.
+ * Make vm->events, which the next functions need: vm->machine.loop exists. Main
+ * thread. Returns 0, or -errno after saying why.
  */
-int events_create(struct vm *vm, const char *to);
+int events_create(struct vm *vm);
+
+/*
+ * Write each event as a line to @to: a file that is made or emptied, or "fd:N";
+ * NULL: nowhere. Main thread. Returns 0, or -errno after one line that says
+ * what is wrong with it.
+ */
+int events_open(struct vm *vm, const char *to);
 
 /* Deliver what waits, and free. Main thread; vm->events may be NULL. */
 void events_destroy(struct vm *vm);

@@ -81,7 +81,7 @@ static inline void fixture_init(struct control_fixture *f)
 	assert_int_equal(console_hub_create(f->vm.machine.loop, NULL, NULL,
 					    &f->vm.console),
 			 0);
-	assert_int_equal(events_create(&f->vm, f->config.events), 0);
+	assert_int_equal(events_create(&f->vm), 0);
 }
 
 static inline void fixture_release(struct control_fixture *f)
