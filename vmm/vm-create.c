@@ -363,6 +363,8 @@ static int connect_console(struct vm *vm)
 		err = console_hub_create(m->loop, lower, second, &vm->console);
 	if (err)
 		return err;
+	if (vm->command)
+		guest_command_watch(vm->command, vm->console);
 	m->serial[0] = console_hub_chardev(vm->console);
 	if (vm->config->console == CONSOLE_PORT)
 		m->console = terminal;
@@ -587,8 +589,8 @@ void vm_destroy(struct vm *vm)
 	if (m->board)
 		arch_board_destroy(m);
 	events_destroy(vm);
-	console_hub_destroy(vm->console);
 	guest_command_destroy(vm->command);
+	console_hub_destroy(vm->console);
 	if (vm->klog) {
 		stream_stop(vm->klog);
 		stream_close(vm->klog);

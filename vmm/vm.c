@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <lkvm/arch.h>
+#include <lkvm/console-hub.h>
 #include <lkvm/event.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/log.h>
@@ -332,9 +333,17 @@ static int report_no_command(const struct vm *vm)
 	const char *how = vm->end == VM_END_RESET ? "reset itself" :
 						    "powered off";
 
-	if (!guest_command_started(vm->command)) {
+	/* Why may be among the last that it said. */
+	console_hub_flush(vm->console);
+	switch (guest_command_state(vm->command)) {
+	case COMMAND_BOOTING:
+	case COMMAND_HELLO:
 		log_err("vm", "the guest %s before the command ran", how);
 		return STATUS_LKVM_FAILED;
+	case COMMAND_OVER:
+		return guest_command_status(vm->command);
+	default:
+		break;
 	}
 	log_err("vm", "the guest %s before the command ended", how);
 	return vm->end == VM_END_RESET ? STATUS_RESET : STATUS_OK;
