@@ -14,6 +14,7 @@
 #include <lkvm/commands.h>
 #include <lkvm/config.h>
 #include <lkvm/log.h>
+#include <lkvm/machine.h>
 #include <lkvm/net.h>
 #include <lkvm/pin.h>
 #include <lkvm/run-options.h>
@@ -87,8 +88,8 @@ static int add_env(void *target, const struct option_desc *desc,
 	return 0;
 }
 
-static int add_request(struct run_options *options,
-		       const struct device_type *type, void *config)
+int run_options_add_device(struct run_options *options,
+			   const struct device_type *type, void *config)
 {
 	struct device_request *grown = reallocarray(options->devices,
 						    options->nr_devices + 1,
@@ -125,10 +126,21 @@ static int add_device(void *target, const struct option_desc *desc,
 					 config + type->config_size, config);
 	}
 	if (!err)
-		err = add_request(target, type, config);
+		err = run_options_add_device(target, type, config);
 	if (err)
 		free(config);
 	return err;
+}
+
+/* -d: an image, or a folder. */
+static int add_disk(void *target, const struct option_desc *desc,
+		    const char *value)
+{
+	int ret = root_folder_take(target, value);
+
+	if (ret)
+		return ret < 0 ? ret : 0;
+	return add_device(target, desc, value);
 }
 
 /* --port: all of them make one device. */
@@ -227,6 +239,22 @@ static int add_share(void *target, const struct option_desc *desc,
 	return 0;
 }
 
+static int add_tty(void *target, const struct option_desc *desc,
+		   const char *value)
+{
+	struct run_options *options = target;
+	unsigned int index = (unsigned int)value[0] - '0';
+
+	(void)desc;
+	if (index >= MACHINE_SERIALS || value[1]) {
+		log_err("run", "--tty: bad value '%s': use 0 to %u", value,
+			MACHINE_SERIALS - 1);
+		return -EINVAL;
+	}
+	options->ttys |= BIT(index);
+	return 0;
+}
+
 #define FIELD(name) offsetof(struct run_options, name)
 
 const struct option_desc run_options[] = {
@@ -239,8 +267,8 @@ const struct option_desc run_options[] = {
 	  "kernel command line, after the defaults (may repeat)",
 	  .call = add_params },
 	{ OPTION_CALL, 'd', "disk", "FILE[,KEY=VALUE...]",
-	  "disk image or block device (may repeat); keys below",
-	  .call = add_device, .keys = virtio_blk_keys,
+	  "disk image or block device (may repeat), keys below; or DIR|NAME[,ro]",
+	  .call = add_disk, .keys = virtio_blk_keys,
 	  .arg = &virtio_blk_type },
 	{ OPTION_CALL, 0, "9p", "DIR[,TAG][,KEY=VALUE...]",
 	  "share a folder by 9P2000.L (may repeat); keys below",
@@ -249,6 +277,8 @@ const struct option_desc run_options[] = {
 	  "root of a command: a folder or an image (default: the host's); keys "
 	  "below",
 	  .call = set_root, .keys = rootfs_root_keys },
+	{ OPTION_STRING, 0, "sandbox", "SCRIPT",
+	  "run this file of the host's in the guest", .offset = FIELD(sandbox) },
 	{ OPTION_CALL, 0, "ro", "DIR",
 	  "the command has DIR at the same path, to read (may repeat)",
 	  .call = add_share },
@@ -268,6 +298,9 @@ const struct option_desc run_options[] = {
 	{ OPTION_ENUM, 0, "console", "serial|virtio",
 	  "which device the terminal is: ttyS0 or hvc0 (default: serial)",
 	  .offset = FIELD(console), .choices = consoles },
+	{ OPTION_CALL, 0, "tty", "N",
+	  "serial port N of the guest is a pseudo-terminal (may repeat)",
+	  .call = add_tty },
 	{ OPTION_CALL, 0, "port", "name=NAME,to=WHERE[,from=PATH]",
 	  "a port /dev/virtio-ports/NAME (may repeat); keys below",
 	  .call = add_port, .keys = virtio_port_keys },
@@ -282,6 +315,9 @@ const struct option_desc run_options[] = {
 	{ OPTION_STRING, 0, "user", "USER",
 	  "whom the command runs as: NAME or UID[:GID] (default: root)",
 	  .offset = FIELD(command.user) },
+	{ OPTION_FLAG, 0, "console-packed", NULL,
+	  "offer packed rings to the guest for hvc0 and the ports",
+	  .offset = FIELD(console_packed) },
 	{ OPTION_CALL, 0, "balloon", "[=KEY=VALUE...]",
 	  "memory balloon; keys below", .call = add_device,
 	  .keys = virtio_balloon_keys, .optional = true,
@@ -351,6 +387,11 @@ const struct option_desc run_options[] = {
 	{ OPTION_FLAG, 0, "debug-exit", NULL,
 	  "a write of V to port 0xf4 exits with status (V << 1) | 1",
 	  .offset = FIELD(debug_exit) },
+	{ OPTION_FLAG, 0, "dry-run", NULL,
+	  "print the machine that would run, and make nothing",
+	  .offset = FIELD(dry_run) },
+	{ OPTION_FLAG, 0, "json", NULL, "print it as JSON",
+	  .offset = FIELD(json) },
 	{ OPTION_FLAG, 0, "stats", NULL,
 	  "print counters of exits and devices at the end",
 	  .offset = FIELD(stats) },
@@ -421,7 +462,8 @@ static int add_consoles(struct run_options *options)
 		if (!copy)
 			return -ENOMEM;
 		*copy = wanted[i];
-		err = add_request(options, &virtio_console_type, copy);
+		copy->packed = options->console_packed;
+		err = run_options_add_device(options, &virtio_console_type, copy);
 		if (err) {
 			free(copy);
 			return err;
@@ -506,6 +548,10 @@ static int check_values(const struct run_options *options)
 			options->name);
 		return -EINVAL;
 	}
+	if (options->json && !options->dry_run) {
+		log_err("run", "--json goes with --dry-run only");
+		return -EINVAL;
+	}
 	if (options->ram_bytes % 4096) {
 		log_err("run", "--mem: %s is not a multiple of 4K",
 			format_size(options->ram_bytes).text);
@@ -544,7 +590,7 @@ static int add_default_network(struct run_options *options)
 	memcpy(config, virtio_net_type.defaults, sizeof(*config));
 	config->mode = NET_MODE_USER;
 	config->implicit = true;
-	err = add_request(options, &virtio_net_type, config);
+	err = run_options_add_device(options, &virtio_net_type, config);
 	if (err)
 		free(config);
 	return err;
@@ -607,6 +653,7 @@ void run_options_release(struct run_options *options)
 	for (unsigned int i = 0; i < options->ports.nr_ports; i++)
 		free(options->port_text[i]);
 	free(options->root_text);
+	root_folder_release(&options->folder);
 	for (unsigned int i = 0; i < options->command.nr_env; i++)
 		free(options->env[i]);
 	free(options->env);

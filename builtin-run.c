@@ -10,13 +10,19 @@
 #include <unistd.h>
 
 #include <lkvm/commands.h>
-#include <lkvm/guest-protocol.h>
 #include <lkvm/control-path.h>
+#include <lkvm/dry-run.h>
+#include <lkvm/guest-protocol.h>
 #include <lkvm/log.h>
 #include <lkvm/run-guest.h>
 #include <lkvm/run-options.h>
 #include <lkvm/virtio.h>
 #include <lkvm/vm.h>
+
+/* For a kernel that mounts a folder itself. */
+#define FOLDER_ROOT                                  \
+	" root=" ROOT_FOLDER_TAG " rootfstype=9p "   \
+	"rootflags=trans=virtio,version=9p2000.L"
 
 /* kvmtool's places for a kernel; NULL when none of them has one. */
 static char *find_kernel(void)
@@ -73,7 +79,11 @@ static char *build_cmdline(const struct run_options *options)
 	for (unsigned int i = 0; i < options->nr_devices && !root; i++)
 		if (options->devices[i].type == &virtio_blk_type)
 			root = options->devices[i].config;
-	if (root && !command && !run_options_has_param(options, "root="))
+	if (options->folder.found && !command &&
+	    !run_options_has_param(options, "root="))
+		disk = options->folder.read_only ? FOLDER_ROOT " ro" :
+						   FOLDER_ROOT " rw";
+	else if (root && !command && !run_options_has_param(options, "root="))
 		disk = root->read_only ? " root=/dev/vda ro" :
 					 " root=/dev/vda rw";
 	if (asprintf(&cmdline, "%s%s%s%s%s%s%s",
@@ -157,6 +167,7 @@ static int run_vm(const struct run_options *options, const char *kernel,
 		.console = (enum console)options->console,
 		.command = options->command.argv ? &options->command : NULL,
 		.klog = options->klog,
+		.ttys = options->ttys,
 		.debug_exit = options->debug_exit,
 		.stats = options->stats,
 		.boot_timer = options->boot_timer,
@@ -168,9 +179,13 @@ static int run_vm(const struct run_options *options, const char *kernel,
 	struct vm *vm;
 	int status;
 
-	run_guest_apply(guest, &config);
 	if (choose_control(options, &path, &folder, &config))
 		return STATUS_LKVM_FAILED;
+	run_guest_apply(guest, &config);
+	if (options->dry_run)
+		return dry_run(&config, options->json, stdout) ?
+			       STATUS_LKVM_FAILED :
+			       STATUS_OK;
 	if (vm_create(&config, &vm))
 		return STATUS_LKVM_FAILED;
 	status = vm_run(vm);
@@ -195,7 +210,8 @@ static int run_with(struct run_options *options, uint64_t start_ns)
 		log_err("run", "no kernel found (name one with --kernel)");
 	else if (!cmdline)
 		log_err("run", "out of memory");
-	else if (!run_guest_prepare(&guest, options, kernel))
+	else if (!root_folder_prepare(options) &&
+		 !run_guest_prepare(&guest, options, kernel))
 		status = run_vm(options, kernel, cmdline, &guest, start_ns);
 out:
 	run_guest_release(&guest);
@@ -204,7 +220,7 @@ out:
 	return status;
 }
 
-int command_run(int argc, char **argv)
+static int run_command_line(int argc, char **argv, bool sandbox)
 {
 	uint64_t start_ns = now_ns();
 	int status = STATUS_LKVM_FAILED;
@@ -214,15 +230,26 @@ int command_run(int argc, char **argv)
 	if (run_options_parse(&options, argc, argv, &rest))
 		goto out;
 	if (options.help) {
-		char *help[] = { "help", "run", NULL };
+		char *help[] = { "help", sandbox ? "sandbox" : "run", NULL };
 
 		status = command_help(2, help);
 		goto out;
 	}
 	if (rest < argc)
 		options.command.argv = argv + rest;
-	status = run_with(&options, start_ns);
+	if (!root_folder_complete(&options, sandbox))
+		status = run_with(&options, start_ns);
 out:
 	run_options_release(&options);
 	return status;
+}
+
+int command_run(int argc, char **argv)
+{
+	return run_command_line(argc, argv, false);
+}
+
+int command_sandbox(int argc, char **argv)
+{
+	return run_command_line(argc, argv, true);
 }

@@ -567,9 +567,12 @@ void guest_command_ports(struct guest_command *c,
 		.name = "command",
 		.nr_ports = 3,
 		.port = {
-			{ .name = GUEST_PORT_CONTROL, .chardev = &c->control },
-			{ .name = GUEST_PORT_STDIO, .chardev = &c->stdio },
-			{ .name = GUEST_PORT_STDERR, .chardev = &c->error },
+			{ .name = GUEST_PORT_CONTROL,
+			  .chardev = c ? &c->control : NULL },
+			{ .name = GUEST_PORT_STDIO,
+			  .chardev = c ? &c->stdio : NULL },
+			{ .name = GUEST_PORT_STDERR,
+			  .chardev = c ? &c->error : NULL },
 		},
 	};
 }

@@ -106,7 +106,7 @@ static void add_initrd(struct boot_config *boot, const char *path, int fd)
 	};
 }
 
-static int open_boot_files(struct vm *vm)
+int vm_open_boot_files(struct vm *vm)
 {
 	const struct vm_config *config = vm->config;
 	int err;
@@ -194,36 +194,78 @@ static int wait_for_vcpus(struct vm *vm)
 	return err;
 }
 
-/* Create @request's device and append it to the machine's list. */
-static int create_device(struct vm *vm, const struct device_request *request)
+/* As the type itself makes it. */
+static int create_device(struct machine *machine,
+			 const struct device_request *request,
+			 struct device **out)
 {
-	struct device **end = &vm->machine.devices;
+	return request->type->create(machine, request->config, out);
+}
+
+struct creation {
+	struct vm *vm;
+	int (*create)(struct machine *machine,
+		      const struct device_request *request,
+		      struct device **out);
+};
+
+/*
+ * Create @request's device and append it to the machine's list. @resource is
+ * what a device of the board's is for.
+ */
+static int append_device(const struct creation *c,
+			 const struct device_request *request,
+			 const struct resource *resource)
+{
+	struct machine *machine = &c->vm->machine;
+	struct device **end = &machine->devices;
 	struct device *device;
 	int err;
 
-	err = request->type->create(&vm->machine, request->config, &device);
+	err = c->create(machine, request, &device);
 	/* A type may be asked for nothing: `-n mode=none`. */
 	if (err || !device)
 		return err;
+	if (resource)
+		device->place.resource = resource;
 	while (*end)
 		end = &(*end)->next;
 	*end = device;
 	return 0;
 }
 
-static int create_devices_of(struct vm *vm, const struct device_type *type,
-			     const struct device_request *requests,
-			     unsigned int count)
+static int create_board_devices(const struct creation *c,
+				const struct device_type *type)
 {
+	unsigned int count;
+	const struct device_request *requests =
+		arch_board_devices(&c->vm->machine, &count);
 	int err = 0;
 
 	for (unsigned int i = 0; i < count && !err; i++)
 		if (requests[i].type == type)
-			err = create_device(vm, &requests[i]);
+			err = append_device(c, &requests[i],
+					    requests[i].config);
+	if (err)
+		log_err("vm", "cannot create the machine's %s: %s", type->name,
+			strerror(-err));
 	return err;
 }
 
-static int create_command_ports(struct vm *vm)
+static int create_user_devices(const struct creation *c,
+			       const struct device_type *type)
+{
+	const struct vm_config *config = c->vm->config;
+	int err = 0;
+
+	for (unsigned int i = 0; i < config->nr_devices && !err; i++)
+		if (config->devices[i].type == type)
+			err = append_device(c, &config->devices[i], NULL);
+	return err;
+}
+
+/* Those of config->command. */
+static int create_command_ports(const struct creation *c)
 {
 	struct virtio_console_options ports;
 	const struct device_request request = {
@@ -231,28 +273,22 @@ static int create_command_ports(struct vm *vm)
 		.config = &ports,
 	};
 
-	guest_command_ports(vm->command, &ports);
-	return create_device(vm, &request);
+	guest_command_ports(c->vm->command, &ports);
+	return append_device(c, &request, NULL);
 }
 
-static int create_devices(struct vm *vm)
+int vm_create_devices(struct vm *vm,
+		      int (*create)(struct machine *machine,
+				    const struct device_request *request,
+				    struct device **out))
 {
-	unsigned int nr_board;
-	const struct device_request *board =
-		arch_board_devices(&vm->machine, &nr_board);
+	const struct creation c = { .vm = vm, .create = create };
 	int err = 0;
 
-	for (unsigned int i = 0; device_table[i] && !err; i++) {
-		err = create_devices_of(vm, device_table[i], board, nr_board);
-		if (err)
-			log_err("vm", "cannot create the machine's %s: %s",
-				device_table[i]->name, strerror(-err));
-		else
-			err = create_devices_of(vm, device_table[i],
-						vm->config->devices,
-						vm->config->nr_devices);
-	}
-	return err || !vm->command ? err : create_command_ports(vm);
+	for (unsigned int i = 0; device_table[i] && !err; i++)
+		err = create_board_devices(&c, device_table[i]) ?:
+			      create_user_devices(&c, device_table[i]);
+	return err || !vm->config->command ? err : create_command_ports(&c);
 }
 
 /* What devices wait for has had the whole creation's time to happen. */
@@ -330,8 +366,11 @@ static int connect_console(struct vm *vm)
 	struct chardev *lower = shown ? terminal : NULL;
 	struct chardev *second = shown ? terminal_output(vm->terminal) : NULL;
 	struct machine *m = &vm->machine;
+	struct chardev *tty = m->serial[0]; /* --tty 0, or NULL */
 	int err = 0;
 
+	if (tty && vm->config->console != CONSOLE_VIRTIO)
+		lower = tty;
 	if (vm->config->command) {
 		lower = NULL;
 		second = NULL;
@@ -351,7 +390,7 @@ static int connect_console(struct vm *vm)
 	if (vm->config->console == CONSOLE_VIRTIO) {
 		m->console = console_hub_chardev(vm->console);
 		/* What is said before its driver is there is shown too. */
-		m->serial[0] = console_hub_second(vm->console);
+		m->serial[0] = tty ?: console_hub_second(vm->console);
 	}
 	return 0;
 }
@@ -385,6 +424,11 @@ static int create_host_side(struct vm *vm)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	err = loop_create(&vm->machine.loop);
+	if (!err && vm->config->ttys) {
+		err = ttys_create(vm);
+		if (err)
+			return err;
+	}
 	if (!err)
 		err = terminal_create(vm->machine.loop, &callbacks,
 				      &vm->terminal);
@@ -420,7 +464,7 @@ static void on_boot_mark(struct machine *machine, unsigned int value)
 		vm_phase_mark(vm, PHASE_USERSPACE);
 }
 
-static struct vm *vm_alloc(const struct vm_config *config)
+struct vm *vm_alloc(const struct vm_config *config)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 
@@ -480,7 +524,7 @@ static int vm_create_parts(struct vm *vm)
 
 	if (vm->config->name)
 		set_process_name(vm->config->name);
-	err = open_boot_files(vm);
+	err = vm_open_boot_files(vm);
 	if (!err)
 		err = open_kvm(vm);
 	if (!err)
@@ -496,7 +540,7 @@ static int vm_create_parts(struct vm *vm)
 	vm_phase_mark(vm, PHASE_BOARD);
 	err = start_vcpus(vm);
 	if (!err)
-		err = create_devices(vm);
+		err = vm_create_devices(vm, create_device);
 	if (err)
 		return err;
 	vm_phase_mark(vm, PHASE_DEVICES);
@@ -573,6 +617,7 @@ void vm_destroy(struct vm *vm)
 		stream_stop(vm->klog);
 		stream_close(vm->klog);
 	}
+	ttys_destroy(vm);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
 		loop_del(m->loop, &vm->signals);

@@ -18,6 +18,7 @@
 
 #include <lkvm/hw.h>
 #include <lkvm/log.h>
+#include <lkvm/virtio.h>
 #include <lkvm/x86.h>
 
 #define EBDA_END 0xa0000
@@ -77,6 +78,41 @@ unsigned int x86_e820(const struct machine *machine,
 		map_add(&b, mem->region[i].base,
 			mem->region[i].base + mem->region[i].size, E820_RAM);
 	return b.count;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct arch_range *left = a, *right = b;
+
+	return left->base < right->base ? -1 : left->base > right->base;
+}
+
+unsigned int arch_memory_map(const struct machine *machine,
+			     struct arch_range map[ARCH_MAX_RANGES])
+{
+	const struct arch_range fixed[] = {
+		{ "pci-mmio", X86_PCI_MMIO_BASE, X86_PCI_MMIO_BYTES },
+		{ "virtio-mmio", X86_VIRTIO_MMIO_BASE,
+		  VIRTIO_MMIO_SLOTS * VIRTIO_MMIO_BYTES },
+		{ "ioapic", X86_IOAPIC_BASE, PAGE_BYTES },
+		{ "local-apic", X86_LAPIC_BASE, PAGE_BYTES },
+	};
+	struct x86_e820_entry e820[X86_E820_MAX];
+	unsigned int count = x86_e820(machine, e820);
+
+	_Static_assert(X86_E820_MAX + ARRAY_SIZE(fixed) <= ARCH_MAX_RANGES,
+		       "map's size");
+
+	for (unsigned int i = 0; i < count; i++)
+		map[i] = (struct arch_range) {
+			.kind = e820[i].type == E820_RAM ? "ram" : "reserved",
+			.base = e820[i].base,
+			.len = e820[i].len,
+		};
+	memcpy(&map[count], fixed, sizeof(fixed));
+	count += ARRAY_SIZE(fixed);
+	qsort(map, count, sizeof(*map), compare_ranges);
+	return count;
 }
 
 /* @what is "kernel" or "initrd". */
@@ -153,8 +189,8 @@ static bool has_word(const char *cmdline, const char *word)
  * Where neither ACPI nor a device tree tells of virtio-mmio devices, the
  * command line does. In front, for what follows "--" is not the kernel's.
  */
-static char *complete_cmdline(const struct machine *machine,
-			      const struct boot_config *boot)
+char *arch_cmdline(const struct machine *machine,
+		   const struct boot_config *boot)
 {
 	bool wanted = boot->add_devices && !boot->fdt &&
 		      has_word(boot->cmdline, "acpi=off");
@@ -183,7 +219,7 @@ static char *complete_cmdline(const struct machine *machine,
 int x86_load_cmdline(struct machine *machine, const struct boot_config *boot,
 		     uint64_t limit)
 {
-	char *cmdline = complete_cmdline(machine, boot);
+	char *cmdline = arch_cmdline(machine, boot);
 	size_t len;
 	int ret;
 

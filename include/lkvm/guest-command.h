@@ -71,7 +71,7 @@ void guest_command_reset(struct guest_command *command);
 /* The device of the ports is gone. NULL is allowed. */
 void guest_command_destroy(struct guest_command *command);
 
-/* The ports to make a device of. */
+/* The ports to make a device of; of no command: to plan one of (device.h). */
 void guest_command_ports(struct guest_command *command,
 			 struct virtio_console_options *options);
 

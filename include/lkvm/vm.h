@@ -80,6 +80,7 @@ struct vm {
 	int initrd_fd; /* the user's; -1: none */
 	int kvm_fd, vm_fd;
 	struct terminal *terminal;
+	struct stream *tty[MACHINE_SERIALS]; /* NULL: not asked for */
 	struct console_hub *console;
 	struct guest_command *command; /* NULL: none */
 	struct stream *klog; /* of --klog, or NULL */
