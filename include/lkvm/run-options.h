@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <lkvm/config.h>
 #include <lkvm/device.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/memory.h>
@@ -28,6 +29,10 @@ struct run_options {
 	int loglevel;
 	int transport;
 	int on_reset;
+	int on_panic;
+	struct pattern_list expect, fail; /* owned */
+	uint64_t timeout_ns;
+	uint64_t grace_ns;
 	int console;
 	struct virtio_console_options ports;
 	bool console_packed;
