@@ -163,6 +163,7 @@ $(O)/tests/kvm/guests/%.elf: tests/kvm/guests/%.S tests/kvm/guests/guest.h \
 
 # Programs and guests of the benchmarks.
 BENCH := $(O)/tests/bench/bare-kvm $(O)/tests/bench/cpu-time \
+	$(O)/tests/bench/qmp-time \
 	$(O)/tests/bench/exit.elf $(O)/tests/bench/halt.elf
 
 $(O)/tests/bench/%: tests/bench/%.c Makefile
