@@ -276,7 +276,11 @@ refuses_live() {
 @test "a console whose reader goes ends" {
 	start web
 	running web
-	timeout 30 "$LKVM" console web </dev/null 3>&- | head -n 1 >seen
+	status=$(
+		timeout 30 "$LKVM" console web </dev/null 3>&- | head -n 1 >seen
+		echo "${PIPESTATUS[0]}"
+	)
+	[ "$status" = 0 ]
 	grep -q idle seen
 	[ "$(states)" = "web running" ]
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A guest for tests of what is done to whole VMs: it sleeps. What comes on
- * ttyS0 is sent back, and at the power button it says "off" and powers off. (As in irq.S, no
- * handler returns.) Other CPUs sleep for good.
+ * ttyS0 is sent back, and at the power button it says "off" and powers off.
+ * (As in irq.S, no handler returns.) Other CPUs sleep for good.
  */
 #include "guest.h"
 
