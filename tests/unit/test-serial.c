@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 
 #include <lkvm/hw.h>
+#include <lkvm/loop.h>
 #include <lkvm/machine.h>
 #include <lkvm/util.h>
 
@@ -47,6 +48,7 @@ struct host {
 	size_t len;
 	size_t room;
 	unsigned int wanted;
+	struct loop *stops; /* by output; NULL: none */
 };
 
 struct fixture {
@@ -64,6 +66,8 @@ static size_t host_write(struct chardev *chardev, const void *data, size_t len)
 	memcpy(host->text + host->len, data, taken);
 	host->len += taken;
 	host->room -= taken;
+	if (host->stops)
+		loop_stop(host->stops);
 	return taken;
 }
 
@@ -90,7 +94,8 @@ static int setup(void **state)
 	if (!f)
 		return -1;
 	bus_init(&f->machine.pio);
-	if (irq_init(&f->machine.irq, FAKE_VM_FD))
+	if (irq_init(&f->machine.irq, FAKE_VM_FD) ||
+	    loop_create(&f->machine.loop))
 		return -1;
 	f->host.chardev.ops = &host_ops;
 	f->host.room = sizeof(f->host.text);
@@ -108,6 +113,7 @@ static int teardown(void **state)
 
 	serial_type.destroy(f->com3);
 	serial_type.destroy(f->com1);
+	loop_destroy(f->machine.loop);
 	irq_release(&f->machine.irq);
 	bus_release(&f->machine.pio);
 	free(f);
@@ -280,6 +286,69 @@ static void each_transmitted_byte_is_an_edge(void **state)
 	out(f, UART_TX, 'a');
 	out(f, UART_TX, 'b');
 	assert_int_equal(edges, 2);
+}
+
+/* With FIFOs, the interrupt is for all that was in one. */
+static void a_full_fifo_leaves_with_one_edge(void **state)
+{
+	struct fixture *f = *state;
+
+	open_port(f);
+	out(f, UART_IER, UART_IER_THRI);
+	in(f, UART_IIR);
+	edges = 0;
+	for (int i = 0; i < 15; i++)
+		out(f, UART_TX, 'a' + i);
+	assert_int_equal(f->host.len, 0);
+	assert_false(line(f));
+	out(f, UART_TX, 'p');
+	assert_memory_equal(f->host.text, "abcdefghijklmnop", 16);
+	assert_int_equal(edges, 1);
+}
+
+static void bytes_leave_when_the_guest_looks(void **state)
+{
+	static const uint8_t registers[] = { UART_IER, UART_IIR, UART_LSR,
+					     UART_MSR, UART_MCR };
+	struct fixture *f = *state;
+
+	open_port(f);
+	for (size_t i = 0; i < ARRAY_SIZE(registers); i++) {
+		out(f, UART_TX, 'a');
+		assert_int_equal(f->host.len, i);
+		in(f, registers[i]);
+		assert_int_equal(f->host.len, i + 1);
+	}
+	out(f, UART_TX, 'a');
+	out(f, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_XMIT);
+	assert_int_equal(f->host.len, ARRAY_SIZE(registers) + 1);
+}
+
+static void bytes_leave_when_nothing_follows(void **state)
+{
+	struct fixture *f = *state;
+
+	open_port(f);
+	out(f, UART_IER, UART_IER_THRI);
+	in(f, UART_IIR);
+	f->host.stops = f->machine.loop;
+	for (int i = 1; i < 3; i++) {
+		out(f, UART_TX, 'a');
+		assert_false(line(f));
+		assert_int_equal(loop_run(f->machine.loop), 0);
+		assert_int_equal(f->host.len, i);
+		assert_true(line(f));
+	}
+}
+
+static void bytes_leave_when_the_machine_stops(void **state)
+{
+	struct fixture *f = *state;
+
+	open_port(f);
+	out(f, UART_TX, 'a');
+	serial_type.quiesce(f->com1);
+	assert_int_equal(f->host.len, 1);
 }
 
 static void a_full_host_keeps_thre_low_until_writable(void **state)
@@ -548,6 +617,10 @@ int main(void)
 		TEST(reading_iir_acknowledges_only_what_it_names),
 		TEST(interrupt_driven_output_goes_on_until_disabled),
 		TEST(each_transmitted_byte_is_an_edge),
+		TEST(a_full_fifo_leaves_with_one_edge),
+		TEST(bytes_leave_when_the_guest_looks),
+		TEST(bytes_leave_when_nothing_follows),
+		TEST(bytes_leave_when_the_machine_stops),
 		TEST(a_full_host_keeps_thre_low_until_writable),
 		TEST(a_guest_that_ignores_thre_overflows_nothing),
 		TEST(a_fifo_reset_drops_what_waits),
