@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <lkvm/stats.h>
 #include <lkvm/util.h>
 
 int pread_full(int fd, void *buf, size_t len, off_t offset)
@@ -91,6 +92,31 @@ int parse_size(const char *text, uint64_t unit, uint64_t *out)
 	if (__builtin_mul_overflow(value, unit, &value))
 		return -ERANGE;
 	*out = value;
+	return 0;
+}
+
+int parse_seconds(const char *text, uint64_t *out)
+{
+	uint64_t unit = 1000000000;
+	unsigned long long whole;
+	uint64_t part = 0;
+	char *end;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	whole = strtoull(text, &end, 10);
+	if (*end == '.' && isdigit((unsigned char)end[1]))
+		for (end++; isdigit((unsigned char)*end); end++) {
+			unit /= 10;
+			part += unit * (uint64_t)(*end - '0');
+		}
+	if (*end)
+		return -EINVAL;
+	if (errno || __builtin_mul_overflow(whole, 1000000000ULL, &whole) ||
+	    __builtin_add_overflow(whole, part, &whole))
+		return -ERANGE;
+	*out = whole;
 	return 0;
 }
 
@@ -228,9 +254,10 @@ void timer_arm(int fd, uint64_t ns)
 	timerfd_settime(fd, 0, &when, NULL);
 }
 
-void print_count(FILE *out, const char *who, const char *what, uint64_t count)
+void stats_print(struct stats_sink *sink, const char *who, const char *what,
+		 uint64_t count)
 {
-	fprintf(out, "%-10s %-24s %12llu\n", who, what,
+	fprintf(sink->opaque, "%-10s %-24s %12llu\n", who, what,
 		(unsigned long long)count);
 }
 

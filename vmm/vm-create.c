@@ -15,6 +15,9 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
+#include <lkvm/control.h>
+#include <lkvm/endings.h>
+#include <lkvm/event.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/log.h>
 #include <lkvm/stream.h>
@@ -303,6 +306,14 @@ static int create_command(struct vm *vm, struct chardev **console)
 	return err;
 }
 
+static bool is_dev_null(int fd)
+{
+	struct stat null, st;
+
+	return !stat("/dev/null", &null) && !fstat(fd, &st) &&
+	       S_ISCHR(st.st_mode) && st.st_rdev == null.st_rdev;
+}
+
 /* The hub is below whichever device is the console, shown or not. */
 static int connect_console(struct vm *vm)
 {
@@ -324,6 +335,8 @@ static int connect_console(struct vm *vm)
 		return err;
 	if (vm->command)
 		guest_command_watch(vm->command, vm->console);
+	vm->console_shown = shown && !vm->command &&
+			    !is_dev_null(STDOUT_FILENO);
 	m->serial[0] = console_hub_chardev(vm->console);
 	if (vm->config->console == CONSOLE_PORT)
 		m->console = terminal;
@@ -337,7 +350,7 @@ static int connect_console(struct vm *vm)
 
 static void on_quit(void *opaque)
 {
-	vm_end(opaque, VM_END_QUIT, 0);
+	vm_end(opaque, VM_END_QUIT, QUIT_BY_TERMINAL);
 }
 
 static void on_prompt(void *opaque, bool on)
@@ -371,6 +384,8 @@ static int create_host_side(struct vm *vm)
 		err = connect_console(vm);
 	if (err)
 		log_err("vm", "cannot set up the console: %s", strerror(-err));
+	if (!err)
+		err = events_create(vm);
 	return err;
 }
 
@@ -489,6 +504,11 @@ static int vm_create_parts(struct vm *vm)
 		err = complete_devices(vm);
 	if (!err)
 		err = vm_reset_vcpus(vm);
+	/* Files that others see come last, when nothing else can fail. */
+	if (!err)
+		err = events_open(vm, vm->config->events);
+	if (!err)
+		err = control_create(vm);
 	return err;
 }
 
@@ -520,6 +540,7 @@ void vm_destroy(struct vm *vm)
 {
 	struct machine *m = &vm->machine;
 
+	control_destroy(vm);
 	vm_stop(vm);
 	/* The list is in order of creation; take it apart from its end. */
 	while (m->devices) {
@@ -535,6 +556,8 @@ void vm_destroy(struct vm *vm)
 	if (m->board)
 		arch_board_destroy(m);
 	guest_command_destroy(vm->command);
+	endings_stop(vm);
+	events_destroy(vm);
 	console_hub_destroy(vm->console);
 	if (vm->klog) {
 		stream_stop(vm->klog);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <lkvm/config.h>
 #include <lkvm/device.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/memory.h>
@@ -19,12 +20,18 @@ struct run_options {
 	const char *initrd;
 	const char *name;
 	const char *kvm_path;
+	const char *control; /* a path, "off", or NULL: by the name */
+	const char *events;
 	char *params; /* all -p, joined by blanks; owned */
 	uint64_t ram_bytes; /* 0: default */
 	uint64_t cpus; /* 0: default */
 	int loglevel;
 	int transport;
 	int on_reset;
+	int on_panic;
+	struct pattern_list expect, fail; /* owned */
+	uint64_t timeout_ns;
+	uint64_t grace_ns;
 	int console;
 	struct virtio_console_options ports;
 	char *port_text[VIRTIO_MAX_PORTS]; /* owned; what ports points into */

@@ -72,6 +72,12 @@ int parse_uint(const char *text, uint64_t min, uint64_t max, uint64_t *out);
 int parse_size(const char *text, uint64_t unit, uint64_t *out);
 
 /*
+ * Parse a number of seconds, "10" or "0.25", to nanoseconds. Returns 0, -EINVAL,
+ * or -ERANGE when it does not fit 64 bits; digits below a nanosecond are cut.
+ */
+int parse_seconds(const char *text, uint64_t *out);
+
+/*
  * Write @bytes as a user would type it: "64M", "5G", "1000B" (the largest
  * unit that divides it).
  */
@@ -110,9 +116,6 @@ size_t iov_from_buf(const struct iovec *iov, unsigned int count, size_t offset,
 unsigned int iov_slice(struct iovec *to, unsigned int max,
 		       const struct iovec *from, unsigned int count,
 		       size_t offset, size_t len);
-
-/* One row of --stats: who, what, and how many. */
-void print_count(FILE *out, const char *who, const char *what, uint64_t count);
 
 /*
  * pthread_create() of a thread that takes none of the signals that are sent to
