@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <lkvm/arch.h>
+#include <lkvm/event.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/log.h>
 #include <lkvm/terminal.h>
@@ -82,11 +83,16 @@ void vm_command_ended(void *opaque, int status, const char *why)
 	vm_end(opaque, VM_END_COMMAND, (unsigned int)status);
 }
 
+void vm_press_power_button(struct vm *vm)
+{
+	vm->machine.power_button(vm->machine.power_button_opaque);
+	vm_event(vm, "POWERDOWN", NULL);
+}
+
 static void on_signal(void *opaque, uint32_t events)
 {
 	struct signalfd_siginfo info;
 	struct vm *vm = opaque;
-	struct machine *machine = &vm->machine;
 
 	(void)events;
 	if (read(vm->signals.fd, &info, sizeof(info)) != sizeof(info))
@@ -95,7 +101,7 @@ static void on_signal(void *opaque, uint32_t events)
 	    guest_command_signal(vm->command, (int)info.ssi_signo))
 		return;
 	if (info.ssi_signo == SIGPWR)
-		machine->power_button(machine->power_button_opaque);
+		vm_press_power_button(vm);
 	else
 		vm_end(vm, VM_END_SIGNAL, info.ssi_signo);
 }
@@ -146,6 +152,22 @@ void vm_resume(struct vm *vm)
 	pthread_mutex_lock(&vm->lock);
 	set_run_state_locked(vm, VM_RUNNING);
 	pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_user_pause(struct vm *vm)
+{
+	if (!is_running(vm))
+		return;
+	vm_pause(vm);
+	vm_event(vm, "STOP", NULL);
+}
+
+void vm_user_resume(struct vm *vm)
+{
+	if (is_running(vm))
+		return;
+	vm_resume(vm);
+	vm_event(vm, "RESUME", NULL);
 }
 
 void vm_stop(struct vm *vm)
@@ -238,6 +260,46 @@ static int watch_signals(struct vm *vm)
 	return loop_add(vm->machine.loop, &vm->signals, EPOLLIN);
 }
 
+/* Tell control clients and --events why the run ended. */
+static void tell_end(struct vm *vm)
+{
+	static const struct {
+		const char *reason;
+		bool guest;
+	} ends[] = {
+		[VM_END_NONE] = { "host-error", false },
+		[VM_END_POWEROFF] = { "guest-shutdown", true },
+		[VM_END_RESET] = { "guest-reset", true },
+		[VM_END_USER_RESET] = { "host-qmp-system-reset", false },
+		[VM_END_PANIC] = { "guest-panic", true },
+		[VM_END_DEBUG_EXIT] = { "guest-shutdown", true },
+		[VM_END_QUIT] = { "host-ui", false },
+		[VM_END_SIGNAL] = { "host-signal", false },
+		[VM_END_TRIPLE_FAULT] = { "guest-reset", true },
+		[VM_END_KVM_ERROR] = { "host-error", false },
+		[VM_END_FAILED] = { "host-error", false },
+	};
+	const char *reason;
+	unsigned int detail;
+	enum vm_end end;
+	bool again;
+
+	pthread_mutex_lock(&vm->lock);
+	end = vm->end;
+	detail = vm->end_detail;
+	again = boots_again_locked(vm);
+	pthread_mutex_unlock(&vm->lock);
+	reason = ends[end].reason;
+	if (end == VM_END_QUIT && detail == QUIT_BY_CONTROL)
+		reason = "host-qmp-quit";
+	if (end == VM_END_PANIC)
+		vm_event(vm, "GUEST_PANICKED",
+			 json_pack("{s:s}", "action", "poweroff"));
+	vm_event(vm, again ? "RESET" : "SHUTDOWN",
+		 json_pack("{s:b,s:s}", "guest", ends[end].guest, "reason",
+			   reason));
+}
+
 /* Did this end mean "boot again", and did that work? */
 static bool reset_and_go_on(struct vm *vm)
 {
@@ -323,8 +385,17 @@ static int report_end(struct vm *vm)
 	return STATUS_KVM_FAILED;
 }
 
+/* The first line of --events. */
+static void tell_start(struct vm *vm)
+{
+	vm_event_own(vm, "START",
+		     json_pack("{s:s*,s:i}", "name", vm->config->name, "pid",
+			       (int)getpid()));
+}
+
 int vm_run(struct vm *vm)
 {
+	int status;
 	int err;
 
 	/* Not before: whatever vm_create() waits for, a signal ends it. */
@@ -337,9 +408,11 @@ int vm_run(struct vm *vm)
 		return STATUS_LKVM_FAILED;
 	}
 	vm_phase_mark(vm, PHASE_RUN);
+	tell_start(vm);
 	vm_resume(vm);
 	do {
 		err = loop_run(vm->machine.loop);
+		tell_end(vm);
 	} while (!err && reset_and_go_on(vm));
 
 	vm_pause(vm);
@@ -350,9 +423,10 @@ int vm_run(struct vm *vm)
 		vm_print_phases(vm, stderr);
 	if (vm->config->stats)
 		vm_print_stats(vm, stderr);
-	if (err) {
+	if (err)
 		log_err("vm", "event loop: %s", strerror(-err));
-		return STATUS_LKVM_FAILED;
-	}
-	return report_end(vm);
+	status = err ? STATUS_LKVM_FAILED : report_end(vm);
+	vm_event_own(vm, "END", json_pack("{s:i}", "status", status));
+	events_deliver(vm);
+	return status;
 }

@@ -36,6 +36,11 @@ struct chardev_frontend_ops {
 	void (*written)(void *opaque);
 	/* Nobody can read: what was written is discarded. Optional. */
 	void (*lost)(void *opaque);
+	/*
+	 * A break condition on the line, and then the byte @key. Returns 0, or
+	 * -EBUSY: the guest has not taken the last one. Optional.
+	 */
+	int (*send_break)(void *opaque, uint8_t key);
 };
 
 struct chardev_ops {

@@ -24,6 +24,9 @@ struct guest_command_options;
 struct vm_config {
 	const char *name;
 	const char *kvm_path; /* --dev */
+	const char *control; /* where the control socket is; NULL: none */
+	const char *control_folder; /* is made for it; NULL: it is there */
+	const char *events; /* --events: FILE or fd:N; NULL: none */
 	const char *kernel;
 	const char *initrd; /* the user's; NULL: none */
 	/* What lkvm itself adds behind it. */

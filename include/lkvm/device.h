@@ -10,10 +10,10 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include <lkvm/options.h>
 #include <lkvm/state.h>
+#include <lkvm/stats.h>
 
 struct device;
 struct machine;
@@ -87,12 +87,12 @@ struct device_type {
 	 */
 	void (*quiesce)(struct device *device);
 	void (*resume)(struct device *device);
-	/* Print own counters by print_count(). Any thread. Optional. */
-	void (*stats)(struct device *device, FILE *out);
+	/* Give own counters to @sink. Any thread. Optional. */
+	void (*stats)(struct device *device, struct stats_sink *sink);
 	const struct state_table *state;
 };
 
-/* Where a guest finds a device; at least one is set once it is created. */
+/* Where a guest finds a device; one is set once it is created. */
 struct device_place {
 	const struct resource *resource; /* ports or addresses, GSI */
 	struct pci_device *pci; /* its function */
