@@ -19,8 +19,6 @@
 #include <lkvm/tap.h>
 #include <lkvm/util.h>
 
-#define TUN_NODE "/dev/net/tun"
-
 /* Linux 6.2; Debian 12's headers are older. */
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20

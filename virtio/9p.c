@@ -445,14 +445,20 @@ static int check_tag(const struct machine *machine,
 	return 0;
 }
 
+static int check_path(const struct virtio_9p_options *options)
+{
+	if (options->path)
+		return 0;
+	log_err("9p", "--9p needs a folder");
+	return -EINVAL;
+}
+
 static int open_share(struct p9 *p9, const struct virtio_9p_options *options)
 {
-	int err;
+	int err = check_path(options);
 
-	if (!options->path) {
-		log_err("9p", "--9p needs a folder");
-		return -EINVAL;
-	}
+	if (err)
+		return err;
 	err = p9_server_init(&p9->server, options->path, options->read_only,
 			     options->security);
 	if (err == -EOPNOTSUPP)
@@ -476,17 +482,18 @@ static void set_config(struct p9 *p9, const char *tag)
 	p9->vdev.config_len = (unsigned int)(sizeof(*config) + len);
 }
 
+static void set_name(char name[16], const struct machine *machine)
+{
+	snprintf(name, 16, "9p%u", machine_count(machine, &virtio_9p_type));
+}
+
 /* Device and threads; the share is open. */
 static int start_device(struct p9 *p9, struct machine *machine, const char *tag)
 {
-	unsigned int index = 0;
 	char name[24];
 	int err;
 
-	for (struct device *d = machine->devices; d; d = d->next)
-		index += d->type == &virtio_9p_type;
-	snprintf(p9->vdev.device.name, sizeof(p9->vdev.device.name), "9p%u",
-		 index);
+	set_name(p9->vdev.device.name, machine);
 	snprintf(name, sizeof(name), "io-%s", p9->vdev.device.name);
 	virtio_device_init(&p9->vdev, machine, &virtio_9p_type, &p9_ops,
 			   BIT_ULL(VIRTIO_9P_MOUNT_TAG), 1, QUEUE_SIZE);
@@ -547,6 +554,18 @@ free_p9:
 	return err;
 }
 
+static int p9_plan(const struct machine *machine, const void *config,
+		   struct device_plan *plan)
+{
+	const struct virtio_9p_options *options = config;
+
+	set_name(plan->name, machine);
+	plan->ops = &p9_ops;
+	device_plan_file(plan, options->path,
+			 options->read_only ? "read" : "read-write");
+	return check_path(options);
+}
+
 /* ---- options ------------------------------------------------------------- */
 
 static const struct virtio_9p_options p9_defaults = {
@@ -592,6 +611,7 @@ const struct device_type virtio_9p_type = {
 	.defaults = &p9_defaults,
 	.config_size = sizeof(struct virtio_9p_options),
 	.create = p9_create,
+	.plan = p9_plan,
 	.destroy = p9_destroy,
 	.reset = virtio_device_machine_reset,
 	.quiesce = virtio_device_quiesce,

@@ -610,10 +610,15 @@ static int init_thread(struct balloon *b, uint64_t stats_seconds)
 	return err;
 }
 
+static void set_name(char name[16])
+{
+	snprintf(name, 16, "balloon");
+}
+
 static void init_vdev(struct balloon *b, struct machine *machine,
 		      const struct virtio_balloon_options *options)
 {
-	snprintf(b->vdev.device.name, sizeof(b->vdev.device.name), "balloon");
+	set_name(b->vdev.device.name);
 	virtio_device_init(&b->vdev, machine, &virtio_balloon_type,
 			   &balloon_ops, features_of(options, &machine->memory),
 			   BALLOON_QUEUES, BALLOON_QUEUE_SIZE);
@@ -660,6 +665,14 @@ release:
 	free(b);
 	log_err("balloon", "cannot make the balloon: %s", strerror(-err));
 	return err;
+}
+
+static int balloon_plan(const struct machine *machine, const void *config,
+			struct device_plan *plan)
+{
+	set_name(plan->name);
+	plan->ops = &balloon_ops;
+	return check_options(machine, config);
 }
 
 /* ---- options ------------------------------------------------------------- */
@@ -731,6 +744,7 @@ const struct device_type virtio_balloon_type = {
 	.defaults = &virtio_balloon_defaults,
 	.config_size = sizeof(struct virtio_balloon_options),
 	.create = balloon_create,
+	.plan = balloon_plan,
 	.destroy = balloon_destroy,
 	.reset = virtio_device_machine_reset,
 	.quiesce = virtio_device_quiesce,

@@ -319,6 +319,10 @@ static int open_port(struct console *console, unsigned int id,
 	snprintf(port->name, sizeof(port->name), "%s", options->name);
 	snprintf(who, sizeof(who), "port %s", port->name);
 	console->control.port[id].name = port->name;
+	if (options->chardev) {
+		console_port_attach(port, options->chardev);
+		return 0;
+	}
 	if (!strcmp(options->to, "stdio")) {
 		console_port_attach(port, console->vdev.machine->console);
 		return 0;
@@ -357,6 +361,13 @@ static int start_worker(struct console *console)
 	return err;
 }
 
+static void set_name(char name[16],
+		     const struct virtio_console_options *options)
+{
+	snprintf(name, 16, "%s",
+		 options->console ? "hvc0" : options->name ?: "ports");
+}
+
 static void init_console(struct console *console, struct machine *machine,
 			 const struct virtio_console_options *options)
 {
@@ -371,8 +382,7 @@ static void init_console(struct console *console, struct machine *machine,
 			   BIT_ULL(VIRTIO_CONSOLE_F_EMERG_WRITE);
 	if (options->packed)
 		features |= BIT_ULL(VIRTIO_F_RING_PACKED);
-	snprintf(console->vdev.device.name, sizeof(console->vdev.device.name),
-		 "%s", options->console ? "hvc0" : "ports");
+	set_name(console->vdev.device.name, options);
 	memcpy(console->vdev.config, &config, sizeof(config));
 	console->vdev.config_len = sizeof(config);
 	virtio_device_init(&console->vdev, machine, &virtio_console_type,
@@ -412,6 +422,21 @@ release:
 	virtio_device_release(&console->vdev);
 	free(console);
 	return err;
+}
+
+static int console_plan(const struct machine *machine, const void *config,
+			struct device_plan *plan)
+{
+	const struct virtio_console_options *options = config;
+
+	(void)machine;
+	set_name(plan->name, options);
+	plan->ops = &console_ops;
+	for (unsigned int i = 0; i < options->nr_ports; i++) {
+		device_plan_file(plan, options->port[i].to, "port");
+		device_plan_file(plan, options->port[i].from, "read");
+	}
+	return 0;
 }
 
 /* ---- options ------------------------------------------------------------- */
@@ -521,6 +546,7 @@ const struct device_type virtio_console_type = {
 	.name = "virtio-console",
 	.config_size = sizeof(struct virtio_console_options),
 	.create = console_create,
+	.plan = console_plan,
 	.destroy = console_destroy,
 	.reset = console_reset,
 	.quiesce = virtio_device_quiesce,

@@ -248,6 +248,7 @@ const struct device_type virtio_net_type = {
 	.defaults = &net_defaults,
 	.config_size = sizeof(struct net_options),
 	.create = net_create,
+	.plan = net_plan,
 	.complete = net_complete,
 	.destroy = net_destroy,
 	.reset = virtio_device_machine_reset,

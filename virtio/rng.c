@@ -217,14 +217,9 @@ fail:
 }
 
 /* rng0, rng1, ... */
-static void set_name(struct rng *rng, const struct machine *machine)
+static void set_name(char name[16], const struct machine *machine)
 {
-	unsigned int n = 0;
-
-	for (const struct device *d = machine->devices; d; d = d->next)
-		n += d->type == &virtio_rng_type;
-	snprintf(rng->vdev.device.name, sizeof(rng->vdev.device.name), "rng%u",
-		 n);
+	snprintf(name, 16, "rng%u", machine_count(machine, &virtio_rng_type));
 }
 
 static int rng_create(struct machine *machine, const void *config,
@@ -245,7 +240,7 @@ static int rng_create(struct machine *machine, const void *config,
 	rng = calloc(1, sizeof(*rng));
 	if (!rng)
 		return -ENOMEM;
-	set_name(rng, machine);
+	set_name(rng->vdev.device.name, machine);
 	rng->bucket.rate = options->rate;
 	virtio_device_init(&rng->vdev, machine, &virtio_rng_type, &rng_ops, 0,
 			   1, RNG_QUEUE_SIZE);
@@ -264,6 +259,15 @@ release:
 	virtio_device_release(&rng->vdev);
 	free(rng);
 	return err;
+}
+
+static int rng_plan(const struct machine *machine, const void *config,
+		    struct device_plan *plan)
+{
+	(void)config;
+	set_name(plan->name, machine);
+	plan->ops = &rng_ops;
+	return 0;
 }
 
 const struct option_desc virtio_rng_keys[] = {
@@ -292,6 +296,7 @@ const struct device_type virtio_rng_type = {
 	.defaults = &defaults,
 	.config_size = sizeof(struct rng_options),
 	.create = rng_create,
+	.plan = rng_plan,
 	.destroy = rng_destroy,
 	.reset = virtio_device_machine_reset,
 	.quiesce = virtio_device_quiesce,

@@ -219,6 +219,17 @@ release:
 	return err;
 }
 
+static int vsock_plan(const struct machine *machine, const void *config,
+		      struct device_plan *plan)
+{
+	(void)machine;
+	(void)config;
+	strcpy(plan->name, "vsock0");
+	plan->ops = &vsock_ops;
+	device_plan_file(plan, VHOST_VSOCK_PATH, "read-write");
+	return 0;
+}
+
 /* ---- state --------------------------------------------------------------- */
 
 #define QUEUE_STATE(n) \
@@ -241,6 +252,7 @@ static const struct state_table vsock_state = {
 const struct device_type vhost_vsock_type = {
 	.name = "vhost-vsock",
 	.create = vsock_create,
+	.plan = vsock_plan,
 	.destroy = vsock_destroy,
 	.reset = virtio_device_machine_reset,
 	.quiesce = vsock_quiesce,

@@ -311,6 +311,23 @@ release:
 	return err;
 }
 
+static int vsock_plan(const struct machine *machine, const void *config,
+		      struct device_plan *plan)
+{
+	const struct virtio_vsock_options *options = config;
+
+	int err = check_options(machine, options);
+
+	if (err)
+		return err;
+	if (!options->path)
+		return vhost_vsock_type.plan(machine, config, plan);
+	strcpy(plan->name, "vsock0");
+	plan->ops = &vsock_ops;
+	device_plan_file(plan, options->path, "listen");
+	return 0;
+}
+
 /* ---- options and state --------------------------------------------------- */
 
 const struct virtio_vsock_options virtio_vsock_defaults = {
@@ -359,6 +376,7 @@ const struct device_type virtio_vsock_type = {
 	.defaults = &virtio_vsock_defaults,
 	.config_size = sizeof(struct virtio_vsock_options),
 	.create = vsock_device_create,
+	.plan = vsock_plan,
 	.destroy = vsock_device_destroy,
 	.reset = virtio_device_machine_reset,
 	.quiesce = virtio_device_quiesce,

@@ -17,7 +17,9 @@
 #include <lkvm/console-hub.h>
 #include <lkvm/control.h>
 #include <lkvm/event.h>
+#include <lkvm/guest-command.h>
 #include <lkvm/log.h>
+#include <lkvm/stream.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
 #include <lkvm/vm.h>
@@ -95,21 +97,34 @@ static int open_boot_file(const char *path, const char *what, int *out)
 	return 0;
 }
 
-static int open_boot_files(struct vm *vm)
+static void add_initrd(struct boot_config *boot, const char *path, int fd)
+{
+	boot->initrds[boot->nr_initrds++] = (struct boot_file) {
+		.path = path,
+		.fd = fd,
+	};
+}
+
+int vm_open_boot_files(struct vm *vm)
 {
 	const struct vm_config *config = vm->config;
 	int err;
 
 	vm->boot.kernel_path = config->kernel;
-	vm->boot.initrd_path = config->initrd;
 	vm->boot.cmdline = config->cmdline;
 	vm->boot.add_devices = config->add_devices;
 	vm->boot.fdt = config->fdt;
 	err = open_boot_file(config->kernel, "kernel", &vm->boot.kernel_fd);
 	if (!err && config->initrd)
-		err = open_boot_file(config->initrd, "initrd",
-				     &vm->boot.initrd_fd);
-	return err;
+		err = open_boot_file(config->initrd, "initrd", &vm->initrd_fd);
+	if (err)
+		return err;
+	if (config->initrd)
+		add_initrd(&vm->boot, config->initrd, vm->initrd_fd);
+	for (unsigned int i = 0; i < config->nr_own_initrds; i++)
+		add_initrd(&vm->boot, config->own_initrds[i].path,
+			   config->own_initrds[i].fd);
+	return 0;
 }
 
 static int create_board(struct vm *vm)
@@ -178,53 +193,101 @@ static int wait_for_vcpus(struct vm *vm)
 	return err;
 }
 
-/* Create @request's device and append it to the machine's list. */
-static int create_device(struct vm *vm, const struct device_request *request)
+/* As the type itself makes it. */
+static int create_device(struct machine *machine,
+			 const struct device_request *request,
+			 struct device **out)
 {
-	struct device **end = &vm->machine.devices;
+	return request->type->create(machine, request->config, out);
+}
+
+struct creation {
+	struct vm *vm;
+	int (*create)(struct machine *machine,
+		      const struct device_request *request,
+		      struct device **out);
+};
+
+/*
+ * Create @request's device and append it to the machine's list. @resource is
+ * what a device of the board's is for.
+ */
+static int append_device(const struct creation *c,
+			 const struct device_request *request,
+			 const struct resource *resource)
+{
+	struct machine *machine = &c->vm->machine;
+	struct device **end = &machine->devices;
 	struct device *device;
 	int err;
 
-	err = request->type->create(&vm->machine, request->config, &device);
+	err = c->create(machine, request, &device);
 	/* A type may be asked for nothing: `-n mode=none`. */
 	if (err || !device)
 		return err;
+	if (resource)
+		device->place.resource = resource;
 	while (*end)
 		end = &(*end)->next;
 	*end = device;
 	return 0;
 }
 
-static int create_devices_of(struct vm *vm, const struct device_type *type,
-			     const struct device_request *requests,
-			     unsigned int count)
+static int create_board_devices(const struct creation *c,
+				const struct device_type *type)
 {
+	unsigned int count;
+	const struct device_request *requests =
+		arch_board_devices(&c->vm->machine, &count);
 	int err = 0;
 
 	for (unsigned int i = 0; i < count && !err; i++)
 		if (requests[i].type == type)
-			err = create_device(vm, &requests[i]);
+			err = append_device(c, &requests[i],
+					    requests[i].config);
+	if (err)
+		log_err("vm", "cannot create the machine's %s: %s", type->name,
+			strerror(-err));
 	return err;
 }
 
-static int create_devices(struct vm *vm)
+static int create_user_devices(const struct creation *c,
+			       const struct device_type *type)
 {
-	unsigned int nr_board;
-	const struct device_request *board =
-		arch_board_devices(&vm->machine, &nr_board);
+	const struct vm_config *config = c->vm->config;
 	int err = 0;
 
-	for (unsigned int i = 0; device_table[i] && !err; i++) {
-		err = create_devices_of(vm, device_table[i], board, nr_board);
-		if (err)
-			log_err("vm", "cannot create the machine's %s: %s",
-				device_table[i]->name, strerror(-err));
-		else
-			err = create_devices_of(vm, device_table[i],
-						vm->config->devices,
-						vm->config->nr_devices);
-	}
+	for (unsigned int i = 0; i < config->nr_devices && !err; i++)
+		if (config->devices[i].type == type)
+			err = append_device(c, &config->devices[i], NULL);
 	return err;
+}
+
+/* Those of config->command. */
+static int create_command_ports(const struct creation *c)
+{
+	struct virtio_console_options ports;
+	const struct device_request request = {
+		.type = &virtio_console_type,
+		.config = &ports,
+	};
+
+	guest_command_ports(c->vm->command, &ports);
+	return append_device(c, &request, NULL);
+}
+
+int vm_create_devices(struct vm *vm,
+		      int (*create)(struct machine *machine,
+				    const struct device_request *request,
+				    struct device **out))
+{
+	const struct creation c = { .vm = vm, .create = create };
+	int err = 0;
+
+	for (unsigned int i = 0; device_table[i] && !err; i++)
+		err = create_board_devices(&c, device_table[i]) ?:
+			      create_user_devices(&c, device_table[i]);
+	return err || !vm->config->command ? err : create_command_ports(&c);
 }
 
 /* What devices wait for has had the whole creation's time to happen. */
@@ -250,21 +313,54 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
+/* The command has the terminal, and the console a file or nothing. */
+static int create_command(struct vm *vm, struct chardev **console)
+{
+	const struct vm_config *config = vm->config;
+	struct guest_command_callbacks callbacks = {
+		.ended = vm_command_ended,
+		.opaque = vm,
+	};
+	char *to;
+	int err;
+
+	if (!config->command->tty)
+		terminal_set_plain(vm->terminal);
+	err = guest_command_create(vm->machine.loop, vm->terminal, &callbacks,
+				   &vm->command);
+	if (err || !config->klog)
+		return err;
+	if (asprintf(&to, "file:%s", config->klog) < 0)
+		return -ENOMEM;
+	err = stream_open("--klog", to, NULL, &vm->klog);
+	free(to);
+	if (!err)
+		err = stream_start(vm->klog, vm->machine.loop);
+	if (!err)
+		*console = stream_chardev(vm->klog);
+	return err;
+}
+
 /* The hub is below whichever device is the console, shown or not. */
 static int connect_console(struct vm *vm)
 {
 	struct chardev *terminal = terminal_chardev(vm->terminal);
 	bool shown = vm->config->console != CONSOLE_PORT;
+	struct chardev *lower = shown ? terminal : NULL;
+	struct chardev *second = shown ? terminal_output(vm->terminal) : NULL;
 	struct machine *m = &vm->machine;
 	struct chardev *tty = m->serial[0]; /* --tty 0, or NULL */
-	struct chardev *lower = shown ? terminal : NULL;
-	int err;
+	int err = 0;
 
-	if (tty && vm->config->console != CONSOLE_VIRTIO)
+	if (vm->config->command) {
+		lower = NULL;
+		second = NULL;
+		err = create_command(vm, &lower);
+	}
+	if (tty && !vm->config->klog && vm->config->console != CONSOLE_VIRTIO)
 		lower = tty;
-	err = console_hub_create(m->loop, lower,
-				 shown ? terminal_output(vm->terminal) : NULL,
-				 &vm->console);
+	if (!err)
+		err = console_hub_create(m->loop, lower, second, &vm->console);
 	if (err)
 		return err;
 	m->serial[0] = console_hub_chardev(vm->console);
@@ -347,7 +443,7 @@ static void on_boot_mark(struct machine *machine, unsigned int value)
 		vm_phase_mark(vm, PHASE_USERSPACE);
 }
 
-static struct vm *vm_alloc(const struct vm_config *config)
+struct vm *vm_alloc(const struct vm_config *config)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 
@@ -358,7 +454,7 @@ static struct vm *vm_alloc(const struct vm_config *config)
 	vm->vm_fd = -1;
 	vm->signals.fd = -1;
 	vm->boot.kernel_fd = -1;
-	vm->boot.initrd_fd = -1;
+	vm->initrd_fd = -1;
 	vm->run_state = VM_PAUSED;
 	vm->machine.request = on_machine_request;
 	vm->machine.boot_mark = on_boot_mark;
@@ -407,7 +503,7 @@ static int vm_create_parts(struct vm *vm)
 
 	if (vm->config->name)
 		set_process_name(vm->config->name);
-	err = open_boot_files(vm);
+	err = vm_open_boot_files(vm);
 	if (!err)
 		err = open_kvm(vm);
 	if (!err)
@@ -421,7 +517,7 @@ static int vm_create_parts(struct vm *vm)
 	vm_phase_mark(vm, PHASE_BOARD);
 	err = start_vcpus(vm);
 	if (!err)
-		err = create_devices(vm);
+		err = vm_create_devices(vm, create_device);
 	if (err)
 		return err;
 	vm_phase_mark(vm, PHASE_DEVICES);
@@ -492,6 +588,11 @@ void vm_destroy(struct vm *vm)
 		arch_board_destroy(m);
 	events_destroy(vm);
 	console_hub_destroy(vm->console);
+	guest_command_destroy(vm->command);
+	if (vm->klog) {
+		stream_stop(vm->klog);
+		stream_close(vm->klog);
+	}
 	ttys_destroy(vm);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
@@ -506,7 +607,7 @@ void vm_destroy(struct vm *vm)
 	memory_release(&m->memory);
 	close_fd(vm->kvm_fd);
 	close_fd(vm->boot.kernel_fd);
-	close_fd(vm->boot.initrd_fd);
+	close_fd(vm->initrd_fd);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm->end_dump);

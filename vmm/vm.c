@@ -12,6 +12,7 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/event.h>
+#include <lkvm/guest-command.h>
 #include <lkvm/log.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
@@ -81,6 +82,13 @@ void vm_press_power_button(struct vm *vm)
 	vm_event(vm, "POWERDOWN", NULL);
 }
 
+void vm_command_ended(void *opaque, int status, const char *why)
+{
+	if (why)
+		log_err("command", "%s", why);
+	vm_end(opaque, VM_END_COMMAND, (unsigned int)status);
+}
+
 static void on_signal(void *opaque, uint32_t events)
 {
 	struct signalfd_siginfo info;
@@ -88,6 +96,9 @@ static void on_signal(void *opaque, uint32_t events)
 
 	(void)events;
 	if (read(vm->signals.fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (vm->command && info.ssi_signo != SIGPWR &&
+	    guest_command_signal(vm->command, (int)info.ssi_signo))
 		return;
 	if (info.ssi_signo == SIGPWR)
 		vm_press_power_button(vm);
@@ -203,6 +214,8 @@ int vm_reset(struct vm *vm)
 	err = vm_reset_vcpus(vm);
 	if (err)
 		return err;
+	if (vm->command)
+		guest_command_reset(vm->command);
 	err = memory_clear(&vm->machine.memory);
 	if (!err)
 		err = arch_board_reset(&vm->machine);
@@ -230,6 +243,11 @@ static int watch_signals(struct vm *vm)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGPWR);
+	if (vm->command) {
+		sigaddset(&set, SIGQUIT);
+		sigaddset(&set, SIGUSR1);
+		sigaddset(&set, SIGUSR2);
+	}
 	/* Once blocked, it would come even if nohup had it ignored. */
 	if (!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler != SIG_IGN)
 		sigaddset(&set, SIGHUP);
@@ -305,11 +323,31 @@ static bool reset_and_go_on(struct vm *vm)
 	return true;
 }
 
+/*
+ * The guest has ended, the command has not told how it did: was that before it
+ * ran?
+ */
+static int report_no_command(const struct vm *vm)
+{
+	const char *how = vm->end == VM_END_RESET ? "reset itself" :
+						    "powered off";
+
+	if (!guest_command_started(vm->command)) {
+		log_err("vm", "the guest %s before the command ran", how);
+		return STATUS_LKVM_FAILED;
+	}
+	log_err("vm", "the guest %s before the command ended", how);
+	return vm->end == VM_END_RESET ? STATUS_RESET : STATUS_OK;
+}
+
 /* The exit status of how the run ended, and the line that says so. */
 static int report_end(struct vm *vm)
 {
 	unsigned int detail = vm->end_detail;
 
+	if (vm->command &&
+	    (vm->end == VM_END_POWEROFF || vm->end == VM_END_RESET))
+		return report_no_command(vm);
 	switch (vm->end) {
 	case VM_END_NONE:
 	case VM_END_POWEROFF:
@@ -324,6 +362,8 @@ static int report_end(struct vm *vm)
 	case VM_END_PANIC:
 		log_err("vm", "the guest kernel panicked");
 		return STATUS_PANIC;
+	case VM_END_COMMAND:
+		return (int)detail;
 	case VM_END_DEBUG_EXIT:
 		return (int)((detail << 1 | 1) & 0xff);
 	case VM_END_SIGNAL:
@@ -377,6 +417,8 @@ int vm_run(struct vm *vm)
 
 	vm_pause(vm);
 	terminal_stop(vm->terminal);
+	if (vm->command)
+		guest_command_flush(vm->command);
 	if (vm->config->boot_timer)
 		vm_print_phases(vm, stderr);
 	if (vm->config->stats)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <lkvm/arch.h>
 #include <lkvm/device.h>
 #include <lkvm/memory.h>
 
@@ -18,6 +19,8 @@ enum on_reset { ON_RESET_EXIT, ON_RESET_RESET, ON_RESET_FAIL };
 /* What lkvm's own standard streams are connected to. */
 enum console { CONSOLE_SERIAL, CONSOLE_VIRTIO, CONSOLE_PORT };
 
+struct guest_command_options;
+
 struct vm_config {
 	const char *name;
 	const char *kvm_path; /* --dev */
@@ -25,7 +28,10 @@ struct vm_config {
 	const char *control_folder; /* is made for it; NULL: it is there */
 	const char *events; /* --events: FILE or fd:N; NULL: none */
 	const char *kernel;
-	const char *initrd; /* NULL: none */
+	const char *initrd; /* the user's; NULL: none */
+	/* What lkvm itself adds behind it. */
+	struct boot_file own_initrds[BOOT_MAX_INITRDS - 1];
+	unsigned int nr_own_initrds;
 	const char *cmdline; /* see struct boot_config, as the next two */
 	bool add_devices;
 	bool fdt;
@@ -38,6 +44,9 @@ struct vm_config {
 	enum on_reset on_reset;
 	enum console console;
 	unsigned int ttys; /* bit N: serial port N is a pseudo-terminal */
+	/* It has the standard streams, and the console goes to ... */
+	const struct guest_command_options *command; /* NULL: none */
+	const char *klog; /* ... this file; NULL: nowhere */
 	bool debug_exit;
 	bool stats;
 	bool boot_timer;

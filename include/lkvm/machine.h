@@ -109,6 +109,10 @@ struct machine {
 	void *power_button_opaque;
 };
 
+/* How many devices of @type there are. Main thread. */
+unsigned int machine_count(const struct machine *machine,
+			   const struct device_type *type);
+
 /* Returns 0 or -ENOSPC. Before vCPUs run. */
 int machine_add_resource(struct machine *machine,
 			 const struct resource *resource);

@@ -442,6 +442,7 @@ struct virtio_port_options {
 	const char *name;
 	const char *to; /* or "stdio": the machine's console */
 	const char *from; /* NULL: where @to is */
+	struct chardev *chardev; /* not NULL: the host end; no @to then */
 };
 
 #define VIRTIO_MAX_PORTS 14
@@ -452,6 +453,7 @@ extern const struct option_desc virtio_port_keys[];
 struct virtio_console_options {
 	bool console;
 	bool packed; /* offer packed rings */
+	const char *name; /* of the ports' device; NULL: "ports" */
 	unsigned int nr_ports;
 	struct virtio_port_options port[VIRTIO_MAX_PORTS];
 };
