@@ -314,6 +314,20 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
+static int open_klog(struct vm *vm)
+{
+	char *to;
+	int err;
+
+	if (!vm->config->klog)
+		return 0;
+	if (asprintf(&to, "file:%s", vm->config->klog) < 0)
+		return -ENOMEM;
+	err = stream_open("--klog", to, NULL, &vm->klog);
+	free(to);
+	return err;
+}
+
 /* The command has the terminal, and the console a file or nothing. */
 static int create_command(struct vm *vm, struct chardev **console)
 {
@@ -322,21 +336,15 @@ static int create_command(struct vm *vm, struct chardev **console)
 		.ended = vm_command_ended,
 		.opaque = vm,
 	};
-	char *to;
 	int err;
 
 	if (!config->command->tty)
 		terminal_set_plain(vm->terminal);
 	err = guest_command_create(vm->machine.loop, vm->terminal, &callbacks,
 				   &vm->command);
-	if (err || !config->klog)
+	if (err || !vm->klog)
 		return err;
-	if (asprintf(&to, "file:%s", config->klog) < 0)
-		return -ENOMEM;
-	err = stream_open("--klog", to, NULL, &vm->klog);
-	free(to);
-	if (!err)
-		err = stream_start(vm->klog, vm->machine.loop);
+	err = stream_start(vm->klog, vm->machine.loop);
 	if (!err)
 		*console = stream_chardev(vm->klog);
 	return err;
@@ -521,6 +529,8 @@ static int vm_create_parts(struct vm *vm)
 		err = open_kvm(vm);
 	if (!err)
 		err = check_cpus(vm);
+	if (!err)
+		err = open_klog(vm);
 	if (!err)
 		err = create_host_side(vm);
 	if (!err)
