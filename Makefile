@@ -48,7 +48,7 @@ CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
 	-Iinclude -pthread $(WARN) $(HARDEN) $(SAN_FLAGS) -MMD -MP
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -pthread $(SAN_FLAGS) $(LDFLAGS)
-LIBS := -luring -laio -lz -lzstd -lfdt
+LIBS := -ljansson -luring -laio -lz -lzstd -lfdt
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
@@ -80,15 +80,20 @@ VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot-elf.c \
 	x86/boot-linux.c x86/boot.c x86/cpuid.c x86/fdt.c x86/mptable.c \
 	x86/vcpu-state.c
-VMM := vmm/console-hub.c vmm/console-text.c vmm/device-table.c vmm/endings.c \
-	vmm/pin.c vmm/prompt.c vmm/stats.c \
+VMM := vmm/console-hub.c vmm/console-text.c vmm/control-block.c \
+	vmm/control-commands.c vmm/control-console.c vmm/control-device.c \
+	vmm/control-path.c vmm/control-vm.c vmm/control.c vmm/device-table.c \
+	vmm/endings.c vmm/event.c vmm/json-frame.c vmm/pin.c vmm/prompt.c \
+	vmm/stats.c \
 	vmm/terminal.c vmm/vcpu.c vmm/vm-create.c vmm/vm.c
-COMMANDS := builtin-help.c builtin-run-options.c builtin-run.c \
-	builtin-version.c
+COMMANDS := builtin-balloon.c builtin-client.c builtin-console.c \
+	builtin-debug.c builtin-help.c builtin-list.c builtin-pause.c \
+	builtin-run-options.c builtin-run.c builtin-stat.c builtin-stop.c \
+	builtin-top-view.c builtin-top.c builtin-version.c
 MAIN := main.c
 
-LIB_SRC := $(CORE) $(DISK) $(NET) $(HW) $(VIRTIO) $(X86) $(VMM)
-SRC := $(LIB_SRC) $(COMMANDS) $(MAIN)
+LIB_SRC := $(CORE) $(DISK) $(NET) $(HW) $(VIRTIO) $(X86) $(VMM) $(COMMANDS)
+SRC := $(LIB_SRC) $(MAIN)
 LIB_OBJ := $(LIB_SRC:%.c=$(O)/obj/%.o)
 OBJ := $(SRC:%.c=$(O)/obj/%.o)
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <lkvm/commands.h>
+#include <lkvm/control-path.h>
 #include <lkvm/log.h>
 #include <lkvm/run-options.h>
 #include <lkvm/virtio.h>
@@ -91,12 +92,50 @@ static const struct virtio_transport *transport_of(int choice)
 	return all[choice];
 }
 
+/*
+ * Where the control socket shall be: where the user says, or by the VM's name;
+ * a VM that nobody has named can do without. Returns 0, or -errno after a
+ * message.
+ */
+static int choose_control(const struct run_options *options,
+			  struct control_path *path,
+			  struct control_path *folder, struct vm_config *config)
+{
+	const char *name = options->name;
+	char own[32];
+	int err;
+
+	if (options->control) {
+		if (strcmp(options->control, "off") != 0)
+			config->control = options->control;
+		return 0;
+	}
+	snprintf(own, sizeof(own), "guest-%d", (int)getpid());
+	err = control_path(name ? name : own, path);
+	if (!err)
+		err = control_folder(folder);
+	if (err && name) {
+		log_err("run",
+			"there is no place for the control socket: %s (set "
+			"XDG_RUNTIME_DIR, or choose another with --control)",
+			strerror(-err));
+		return err;
+	}
+	if (!err) {
+		config->control = path->text;
+		config->control_folder = folder->text;
+	}
+	return 0;
+}
+
 static int run_vm(const struct run_options *options, const char *kernel,
 		  char *cmdline, uint64_t start_ns)
 {
-	const struct vm_config config = {
+	struct control_path path, folder;
+	struct vm_config config = {
 		.name = options->name,
 		.kvm_path = options->kvm_path,
+		.events = options->events,
 		.kernel = kernel,
 		.initrd = options->initrd,
 		.cmdline = cmdline,
@@ -125,6 +164,8 @@ static int run_vm(const struct run_options *options, const char *kernel,
 	struct vm *vm;
 	int status;
 
+	if (choose_control(options, &path, &folder, &config))
+		return STATUS_LKVM_FAILED;
 	if (vm_create(&config, &vm))
 		return STATUS_LKVM_FAILED;
 	status = vm_run(vm);

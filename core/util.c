@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <lkvm/stats.h>
 #include <lkvm/util.h>
 
 int pread_full(int fd, void *buf, size_t len, off_t offset)
@@ -253,9 +254,10 @@ void timer_arm(int fd, uint64_t ns)
 	timerfd_settime(fd, 0, &when, NULL);
 }
 
-void print_count(FILE *out, const char *who, const char *what, uint64_t count)
+void stats_print(struct stats_sink *sink, const char *who, const char *what,
+		 uint64_t count)
 {
-	fprintf(out, "%-10s %-24s %12llu\n", who, what,
+	fprintf(sink->opaque, "%-10s %-24s %12llu\n", who, what,
 		(unsigned long long)count);
 }
 

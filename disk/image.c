@@ -187,15 +187,12 @@ close_base:
 
 int image_open(const struct image_options *options, struct image **out)
 {
-	struct throttle *throttle = NULL;
+	struct throttle *throttle;
 	int err;
 
-	if (options->iops || options->bandwidth) {
-		err = throttle_create(options->iops, options->bandwidth,
-				      &throttle);
-		if (err)
-			return err;
-	}
+	err = throttle_create(options->iops, options->bandwidth, &throttle);
+	if (err)
+		return err;
 	/* What cannot be written needs no protection from writes. */
 	if (options->snapshot && !options->read_only)
 		err = open_snapshot(options, out);
@@ -225,6 +222,28 @@ void image_close(struct image *image)
 int image_refresh(struct image *image)
 {
 	return image->ops->refresh ? image->ops->refresh(image) : 0;
+}
+
+int image_resize(struct image *image, uint64_t size)
+{
+	if (!image->ops->resize)
+		return -ENOTSUP;
+	if (image->read_only)
+		return -EROFS;
+	if (!size || size > INT64_MAX || size % image->block_size)
+		return -EINVAL;
+	return image->ops->resize(image, size);
+}
+
+void image_set_limits(struct image *image, uint64_t iops, uint64_t bandwidth)
+{
+	throttle_set(image->throttle, iops, bandwidth);
+}
+
+void image_get_limits(const struct image *image, uint64_t *iops,
+		      uint64_t *bandwidth)
+{
+	throttle_get(image->throttle, iops, bandwidth);
 }
 
 /* ---- queues -------------------------------------------------------------- */

@@ -154,6 +154,7 @@ int qcow2_create_overlay(int fd, struct image *base,
 		return err;
 	}
 	q->backing = base;
+	q->image.options.path = base->options.path;
 	*out = &q->image;
 	return 0;
 }

@@ -505,7 +505,7 @@ struct qcow2 *qcow2_new(const struct image_options *options)
 		return NULL;
 	q->image.ops = &qcow2_ops;
 	q->image.options = *options;
-	q->image.options.path = NULL;
+	q->image.options.path = NULL; /* the file's, when there is one */
 	q->image.read_only = options->read_only;
 	q->syncs = options->cache != IMAGE_CACHE_UNSAFE;
 	q->fd = -1;
@@ -579,6 +579,7 @@ int qcow2_open(struct image_file *file, const struct image_options *options,
 		return -ENOMEM;
 	q->file = file;
 	q->name = file->path;
+	q->image.options.path = file->path;
 	q->is_block_device = file->is_block_device;
 	q->file_end = file->size;
 	q->image.physical_block_size = file->physical_block_size;

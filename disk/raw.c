@@ -488,6 +488,18 @@ static int raw_refresh(struct image *image)
 	return 0;
 }
 
+static int raw_resize(struct image *image, uint64_t size)
+{
+	struct raw_image *raw = to_raw(image);
+
+	if (size % raw->block)
+		return -EINVAL;
+	/* Whoever owns a device makes it larger; here it is only looked at. */
+	if (raw->file->is_block_device)
+		return 0;
+	return ftruncate(raw->file->fd, (off_t)size) ? -errno : 0;
+}
+
 static void raw_close(struct image *image)
 {
 	struct raw_image *raw = to_raw(image);
@@ -504,6 +516,7 @@ static const struct image_ops raw_ops = {
 	.submit = raw_submit,
 	.close = raw_close,
 	.refresh = raw_refresh,
+	.resize = raw_resize,
 };
 
 int raw_image_create(struct image_file *file, bool probed,

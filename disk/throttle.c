@@ -2,6 +2,7 @@
 /* Rate limits of a disk: see throttle.h. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -15,10 +16,13 @@
 struct throttle {
 	pthread_mutex_t lock;
 	struct bucket requests, bytes; /* lock */
+	_Atomic bool limits; /* one of them has a rate */
+	struct throttle_queue *queues; /* lock; by next */
 };
 
 struct throttle_queue {
 	struct throttle *throttle;
+	struct throttle_queue *next; /* of the throttle's */
 	struct image_queue *queue;
 	void (*submit)(struct image_queue *queue,
 		       struct image_request *request);
@@ -54,10 +58,31 @@ int throttle_create(uint64_t iops, uint64_t bandwidth, struct throttle **out)
 	if (!throttle)
 		return -ENOMEM;
 	pthread_mutex_init(&throttle->lock, NULL);
-	throttle->requests.rate = iops;
-	throttle->bytes.rate = bandwidth;
+	throttle_set(throttle, iops, bandwidth);
 	*out = throttle;
 	return 0;
+}
+
+void throttle_set(struct throttle *throttle, uint64_t iops, uint64_t bandwidth)
+{
+	pthread_mutex_lock(&throttle->lock);
+	/* Debts were made under the old limits. */
+	throttle->requests = (struct bucket) { .rate = iops };
+	throttle->bytes = (struct bucket) { .rate = bandwidth };
+	atomic_store(&throttle->limits, iops || bandwidth);
+	/* What waits may have waited long enough for the new ones. */
+	for (struct throttle_queue *tq = throttle->queues; tq; tq = tq->next)
+		timer_arm(tq->timer.fd, 1);
+	pthread_mutex_unlock(&throttle->lock);
+}
+
+void throttle_get(struct throttle *throttle, uint64_t *iops,
+		  uint64_t *bandwidth)
+{
+	pthread_mutex_lock(&throttle->lock);
+	*iops = throttle->requests.rate;
+	*bandwidth = throttle->bytes.rate;
+	pthread_mutex_unlock(&throttle->lock);
 }
 
 void throttle_destroy(struct throttle *throttle)
@@ -113,6 +138,9 @@ bool throttle_pass(struct throttle_queue *tq, struct image_request *request)
 
 	if (request->op == IMAGE_FLUSH)
 		return true;
+	/* No lock where nothing is limited, as a rule. */
+	if (!tq->waiting && !atomic_load(&tq->throttle->limits))
+		return true;
 	/* Behind those that came before. */
 	if (!tq->waiting)
 		wait = throttle_take(tq->throttle, bytes_of(request), tq->hurry,
@@ -167,6 +195,10 @@ int throttle_queue_create(struct throttle *throttle, struct image_queue *queue,
 	err = loop_add(queue->engine->loop, &tq->timer, EPOLLIN);
 	if (err)
 		goto close_timer;
+	pthread_mutex_lock(&throttle->lock);
+	tq->next = throttle->queues;
+	throttle->queues = tq;
+	pthread_mutex_unlock(&throttle->lock);
 	*out = tq;
 	return 0;
 
@@ -179,8 +211,16 @@ free_tq:
 
 void throttle_queue_destroy(struct throttle_queue *tq)
 {
+	struct throttle_queue **link;
+
 	if (!tq)
 		return;
+	pthread_mutex_lock(&tq->throttle->lock);
+	link = &tq->throttle->queues;
+	while (*link != tq)
+		link = &(*link)->next;
+	*link = tq->next;
+	pthread_mutex_unlock(&tq->throttle->lock);
 	loop_del(tq->queue->engine->loop, &tq->timer);
 	close(tq->timer.fd);
 	free(tq);

@@ -54,6 +54,8 @@ struct serial {
 	uint8_t rx[SERIAL_FIFO];
 	uint8_t tx[SERIAL_FIFO];
 	uint8_t polls; /* see serial_accepts_input() */
+	bool break_waits; /* for what came before it to be read */
+	uint8_t break_key; /* what comes after it */
 	bool starved; /* the host may hold input for us */
 };
 
@@ -102,6 +104,22 @@ static bool serial_accepts_input(const struct serial *serial)
 	    ((serial->mcr & UART_MCR_OUT2) || !(serial->ier & UART_IER_THRI)))
 		return true;
 	return serial->polls == SERIAL_IDLE_POLLS;
+}
+
+/*
+ * 8.6.3: a break is a null character with BI. What was received before it is
+ * read first, for LSR tells of the FIFO's first character.
+ */
+static void serial_take_break_locked(struct serial *serial)
+{
+	if (!serial->break_waits || serial->rx_len ||
+	    !serial_accepts_input(serial))
+		return;
+	serial->break_waits = false;
+	serial->lsr |= UART_LSR_BI;
+	serial->rx[0] = 0;
+	serial->rx[1] = serial->break_key;
+	serial->rx_len = 2;
 }
 
 static void serial_pull_input_locked(struct serial *serial)
@@ -309,6 +327,7 @@ static uint64_t serial_read(void *opaque, uint64_t offset, unsigned int len)
 	for (unsigned int i = 0; i < len; i++)
 		value |= (uint64_t)serial_read_locked(serial, offset + i)
 			 << (8 * i);
+	serial_take_break_locked(serial);
 	serial_update_irq_locked(serial);
 	serial_pull_input_locked(serial);
 	pthread_mutex_unlock(&serial->lock);
@@ -323,6 +342,7 @@ static void serial_write(void *opaque, uint64_t offset, uint64_t value,
 	pthread_mutex_lock(&serial->lock);
 	for (unsigned int i = 0; i < len; i++)
 		serial_write_locked(serial, offset + i, value >> (8 * i));
+	serial_take_break_locked(serial);
 	serial_update_irq_locked(serial);
 	serial_pull_input_locked(serial);
 	pthread_mutex_unlock(&serial->lock);
@@ -340,7 +360,7 @@ static size_t serial_receive(void *opaque, const void *data, size_t len)
 	size_t taken = 0;
 
 	pthread_mutex_lock(&serial->lock);
-	if (serial_accepts_input(serial) &&
+	if (serial_accepts_input(serial) && !serial->break_waits &&
 	    serial->rx_len < serial_depth(serial))
 		taken = MIN(len, serial_depth(serial) - serial->rx_len);
 	memcpy(serial->rx + serial->rx_len, data, taken);
@@ -361,9 +381,28 @@ static void serial_writable(void *opaque)
 	pthread_mutex_unlock(&serial->lock);
 }
 
+static int serial_send_break(void *opaque, uint8_t key)
+{
+	struct serial *serial = opaque;
+	int err = 0;
+
+	pthread_mutex_lock(&serial->lock);
+	if (serial->break_waits) {
+		err = -EBUSY;
+	} else {
+		serial->break_waits = true;
+		serial->break_key = key;
+		serial_take_break_locked(serial);
+		serial_update_irq_locked(serial);
+	}
+	pthread_mutex_unlock(&serial->lock);
+	return err;
+}
+
 static const struct chardev_frontend_ops serial_frontend_ops = {
 	.receive = serial_receive,
 	.writable = serial_writable,
+	.send_break = serial_send_break,
 };
 
 static const struct state_field serial_fields[] = {
@@ -383,6 +422,8 @@ static const struct state_field serial_fields[] = {
 	STATE_ARRAY(struct serial, tx, 1, 0),
 	STATE_FIELD(struct serial, polls, 1, 0),
 	STATE_FIELD(struct serial, starved, 1, true),
+	STATE_FIELD(struct serial, break_waits, 1, 0),
+	STATE_FIELD(struct serial, break_key, 1, 0),
 	STATE_END,
 };
 

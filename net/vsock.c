@@ -445,7 +445,8 @@ void vsock_destroy(struct vsock *vsock)
 	free(vsock);
 }
 
-void vsock_print_stats(const struct vsock *vsock, const char *who, FILE *out)
+void vsock_print_stats(const struct vsock *vsock, const char *who,
+		       struct stats_sink *sink)
 {
 	const struct vsock_counters *c = &vsock->counters;
 	const struct {
@@ -464,7 +465,7 @@ void vsock_print_stats(const struct vsock *vsock, const char *who, FILE *out)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		print_count(out, who, rows[i].what,
+		stats_count(sink, who, rows[i].what,
 			    atomic_load_explicit(rows[i].count,
 						 memory_order_relaxed));
 }

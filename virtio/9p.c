@@ -372,16 +372,16 @@ static void p9_reset(struct device *device)
 	virtio_device_machine_reset(&p9_of(device)->vdev);
 }
 
-static void p9_stats(struct device *device, FILE *out)
+static void p9_stats(struct device *device, struct stats_sink *sink)
 {
 	struct p9 *p9 = p9_of(device);
 	const char *who = device->name;
 
 	pthread_mutex_lock(&p9->lock);
-	print_count(out, who, "messages", p9->messages);
-	print_count(out, who, "read-bytes", p9->bytes_read);
-	print_count(out, who, "written-bytes", p9->bytes_written);
-	print_count(out, who, "errors", p9->errors);
+	stats_count(sink, who, "messages", p9->messages);
+	stats_count(sink, who, "read-bytes", p9->bytes_read);
+	stats_count(sink, who, "written-bytes", p9->bytes_written);
+	stats_count(sink, who, "errors", p9->errors);
 	pthread_mutex_unlock(&p9->lock);
 }
 

@@ -389,6 +389,8 @@ static void balloon_config_write(struct virtio_device *vdev,
 	unsigned int actual = offsetof(struct virtio_balloon_config, actual);
 	unsigned int poison =
 		offsetof(struct virtio_balloon_config, poison_val);
+	struct machine *machine = vdev->machine;
+	__le32 before = config_of(to_balloon(vdev))->actual;
 
 	for (unsigned int i = 0; i < len; i++) {
 		unsigned int at = offset + i;
@@ -397,6 +399,11 @@ static void balloon_config_write(struct virtio_device *vdev,
 		    at - poison < sizeof(__le32))
 			vdev->config[at] = ((const uint8_t *)data)[i];
 	}
+	if (machine->balloon_changed &&
+	    config_of(to_balloon(vdev))->actual != before)
+		machine->balloon_changed(
+			machine, le32toh(config_of(to_balloon(vdev))->actual) *
+					 BALLOON_PAGE);
 }
 
 static const struct virtio_device_ops balloon_ops = {
@@ -452,7 +459,7 @@ void virtio_balloon_info(struct device *device,
 	pthread_mutex_unlock(&b->vdev.lock);
 }
 
-static void balloon_stats(struct device *device, FILE *out)
+static void balloon_stats(struct device *device, struct stats_sink *sink)
 {
 	static const char *const names[] = VIRTIO_BALLOON_S_NAMES;
 	struct balloon *b = of_device(device);
@@ -461,24 +468,24 @@ static void balloon_stats(struct device *device, FILE *out)
 	struct virtio_balloon_info info;
 
 	virtio_balloon_info(device, &info);
-	print_count(out, who, "target-bytes", info.target);
-	print_count(out, who, "actual-bytes", info.actual);
-	print_count(out, who, "inflated-pages", c->inflated);
-	print_count(out, who, "deflated-pages", c->deflated);
-	print_count(out, who, "ranges", c->ranges);
-	print_count(out, who, "not-ram-pages", c->not_ram);
-	print_count(out, who, "kept-ranges", c->kept);
-	print_count(out, who, "not-restored", c->not_restored);
-	print_count(out, who, "reported-bytes", b->reported);
-	print_count(out, who, "hinted-bytes", b->hinted);
-	print_count(out, who, "stats-received", b->stats_received);
+	stats_count(sink, who, "target-bytes", info.target);
+	stats_count(sink, who, "actual-bytes", info.actual);
+	stats_count(sink, who, "inflated-pages", c->inflated);
+	stats_count(sink, who, "deflated-pages", c->deflated);
+	stats_count(sink, who, "ranges", c->ranges);
+	stats_count(sink, who, "not-ram-pages", c->not_ram);
+	stats_count(sink, who, "kept-ranges", c->kept);
+	stats_count(sink, who, "not-restored", c->not_restored);
+	stats_count(sink, who, "reported-bytes", b->reported);
+	stats_count(sink, who, "hinted-bytes", b->hinted);
+	stats_count(sink, who, "stats-received", b->stats_received);
 	for (unsigned int i = 0; i < VIRTIO_BALLOON_S_NR; i++) {
 		uint64_t value = atomic_load(&b->stat[i]);
 		char what[40];
 
 		snprintf(what, sizeof(what), "guest-%s", names[i]);
 		if (value != UINT64_MAX)
-			print_count(out, who, what, value);
+			stats_count(sink, who, what, value);
 	}
 }
 

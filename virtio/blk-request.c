@@ -12,6 +12,7 @@
 
 #include <lkvm/blk.h>
 #include <lkvm/log.h>
+#include <lkvm/machine.h>
 #include <lkvm/util.h>
 
 _Static_assert(sizeof(struct virtio_blk_outhdr) == 16, "5.2.6");
@@ -64,6 +65,16 @@ static void succeed(struct blk_request *req)
 
 /* ---- the image ----------------------------------------------------------- */
 
+/* What the guest is told, the VM's owner may want to know as well. */
+static void tell_of_error(const struct blk_request *req, bool writes, int err)
+{
+	struct virtio_device *vdev = &req->queue->blk->vdev;
+	struct machine *machine = vdev->machine;
+
+	if (machine->disk_error)
+		machine->disk_error(machine, vdev->device.name, writes, err);
+}
+
 static void image_done(struct image_request *image, int result)
 {
 	struct blk_request *req =
@@ -72,6 +83,7 @@ static void image_done(struct image_request *image, int result)
 		      image->op == IMAGE_WRITE_ZEROES;
 
 	if (result) {
+		tell_of_error(req, writes, result);
 		fail(req, VIRTIO_BLK_S_IOERR, strerror(-result));
 	} else if (++req->segment < req->nr_segments) {
 		submit_segment(req);

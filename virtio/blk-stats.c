@@ -33,12 +33,25 @@ void blk_count(struct blk_counters *counters, uint64_t bytes, uint64_t ns)
 {
 	counter_add(&counters->requests, 1);
 	counter_add(&counters->bytes, bytes);
+	counter_add(&counters->ns, ns);
 	counter_add(&counters->latency[bucket_of(ns)], 1);
 }
 
 static uint64_t get(const _Atomic uint64_t *counter)
 {
 	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void blk_add_counts(const struct blk *blk, enum blk_class class,
+		    struct virtio_blk_counts *out)
+{
+	for (unsigned int q = 0; q < blk->nr_queues; q++) {
+		const struct blk_counters *c = &blk->queue[q].counters[class];
+
+		out->requests += get(&c->requests);
+		out->bytes += get(&c->bytes);
+		out->ns += get(&c->ns);
+	}
 }
 
 /* All queues' latencies of @class: nanoseconds that @percent are within. */
@@ -66,7 +79,8 @@ static uint64_t percentile(const struct blk *blk, enum blk_class class,
 	return bucket_end(i);
 }
 
-static void print_class(const struct blk *blk, enum blk_class class, FILE *out)
+static void print_class(const struct blk *blk, enum blk_class class,
+			struct stats_sink *sink)
 {
 	static const struct {
 		const char *requests, *bytes, *p50, *p99;
@@ -83,32 +97,28 @@ static void print_class(const struct blk *blk, enum blk_class class, FILE *out)
 				 "write-zeroes-p50-us", "write-zeroes-p99-us" },
 	};
 	const char *who = blk->vdev.device.name;
-	uint64_t requests = 0;
-	uint64_t bytes = 0;
+	struct virtio_blk_counts counts = { 0 };
 
-	for (unsigned int q = 0; q < blk->nr_queues; q++) {
-		requests += get(&blk->queue[q].counters[class].requests);
-		bytes += get(&blk->queue[q].counters[class].bytes);
-	}
-	print_count(out, who, names[class].requests, requests);
+	blk_add_counts(blk, class, &counts);
+	stats_count(sink, who, names[class].requests, counts.requests);
 	if (names[class].bytes)
-		print_count(out, who, names[class].bytes, bytes);
-	if (!requests)
+		stats_count(sink, who, names[class].bytes, counts.bytes);
+	if (!counts.requests)
 		return;
-	print_count(out, who, names[class].p50,
+	stats_count(sink, who, names[class].p50,
 		    percentile(blk, class, 50) / 1000);
-	print_count(out, who, names[class].p99,
+	stats_count(sink, who, names[class].p99,
 		    percentile(blk, class, 99) / 1000);
 }
 
-void blk_stats(struct device *device, FILE *out)
+void blk_stats(struct device *device, struct stats_sink *sink)
 {
 	const struct blk *blk = container_of(device, struct blk, vdev.device);
 	uint64_t errors = 0;
 
 	for (enum blk_class class = 0; class < BLK_CLASSES; class ++)
-		print_class(blk, class, out);
+		print_class(blk, class, sink);
 	for (unsigned int q = 0; q < blk->nr_queues; q++)
 		errors += get(&blk->queue[q].errors);
-	print_count(out, device->name, "errors", errors);
+	stats_count(sink, device->name, "errors", errors);
 }

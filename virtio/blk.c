@@ -228,6 +228,46 @@ int virtio_blk_resize(struct device *device)
 	return err;
 }
 
+int virtio_blk_resize_to(struct device *device, uint64_t bytes)
+{
+	struct blk *blk = container_of(device, struct blk, vdev.device);
+	int err = image_resize(blk->image, bytes);
+
+	return err ? err : virtio_blk_resize(device);
+}
+
+void virtio_blk_set_limits(struct device *device, uint64_t iops,
+			   uint64_t bandwidth)
+{
+	struct blk *blk = container_of(device, struct blk, vdev.device);
+
+	image_set_limits(blk->image, iops, bandwidth);
+}
+
+void virtio_blk_info(struct device *device, struct virtio_blk_info *out)
+{
+	struct blk *blk = container_of(device, struct blk, vdev.device);
+	const struct image *image = blk->image;
+
+	*out = (struct virtio_blk_info) {
+		.path = image->options.path,
+		.format = image->ops->format,
+		.serial = blk->serial,
+		.bytes = capacity(image) * BLK_SECTOR,
+		.read_only = image->read_only,
+		.direct = image->options.cache == IMAGE_CACHE_NONE,
+		.no_flush = image->options.cache == IMAGE_CACHE_UNSAFE,
+	};
+	image_get_limits(image, &out->iops, &out->bandwidth);
+	blk_add_counts(blk, BLK_READ, &out->read);
+	blk_add_counts(blk, BLK_WRITE, &out->write);
+	blk_add_counts(blk, BLK_ZEROES, &out->write);
+	blk_add_counts(blk, BLK_FLUSH, &out->flush);
+	blk_add_counts(blk, BLK_DISCARD, &out->discard);
+	for (unsigned int i = 0; i < blk->nr_queues; i++)
+		out->errors += atomic_load(&blk->queue[i].errors);
+}
+
 /* ---- device type --------------------------------------------------------- */
 
 static void blk_quiesce(struct device *device)

@@ -220,7 +220,7 @@ static void console_resume(struct device *device)
 	virtio_worker_resume(&to_console(device)->worker);
 }
 
-static void console_stats(struct device *device, FILE *out)
+static void console_stats(struct device *device, struct stats_sink *sink)
 {
 	const struct console *console = to_console(device);
 
@@ -230,10 +230,11 @@ static void console_stats(struct device *device, FILE *out)
 
 		if (!port->chardev)
 			continue;
-		print_count(out, who, "bytes-in", atomic_load(&port->in_bytes));
-		print_count(out, who, "bytes-out",
+		stats_count(sink, who, "bytes-in",
+			    atomic_load(&port->in_bytes));
+		stats_count(sink, who, "bytes-out",
 			    atomic_load(&port->out_bytes));
-		print_count(out, who, "waits-out",
+		stats_count(sink, who, "waits-out",
 			    atomic_load(&port->out_waits));
 	}
 }

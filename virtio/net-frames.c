@@ -245,6 +245,10 @@ static int receive_one(struct net_pair *pair)
 		/* An error that lasts must not keep us here. */
 		return len < 0 && len != -EMSGSIZE ? -EAGAIN : 1;
 	}
+	if (atomic_load(&pair->net->unplugged)) {
+		counter_add(&pair->received.drops, 1);
+		return 1;
+	}
 	if (!wanted(pair, iov, count, (size_t)len))
 		return 1;
 	if ((size_t)len > rx->room) {
@@ -285,7 +289,8 @@ static int send_one(struct virtio_worker *worker, struct virtq *vq)
 
 	if (got <= 0)
 		return got;
-	if (chain->out_len >= MIN_BYTES && chain->out_len <= SPILL_BYTES)
+	if (chain->out_len >= MIN_BYTES && chain->out_len <= SPILL_BYTES &&
+	    !atomic_load(&pair->net->unplugged))
 		err = backend->ops->send(backend, pair->index, chain->iov,
 					 chain->out_count, chain->out_len);
 	if (err == -EAGAIN) {

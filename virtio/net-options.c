@@ -165,20 +165,20 @@ static void subtract(struct net_counts *from, const struct net_counts *what)
 	from->drops -= what->drops;
 }
 
-static void print(FILE *out, const char *who, const char *way,
+static void print(struct stats_sink *sink, const char *who, const char *way,
 		  const struct net_counts *counts)
 {
 	char what[32];
 
 	snprintf(what, sizeof(what), "%s-frames", way);
-	print_count(out, who, what, counts->frames);
+	stats_count(sink, who, what, counts->frames);
 	snprintf(what, sizeof(what), "%s-bytes", way);
-	print_count(out, who, what, counts->bytes);
+	stats_count(sink, who, what, counts->bytes);
 	snprintf(what, sizeof(what), "%s-drops", way);
-	print_count(out, who, what, counts->drops);
+	stats_count(sink, who, what, counts->drops);
 }
 
-static void net_stats(struct device *device, FILE *out)
+static void net_stats(struct device *device, struct stats_sink *sink)
 {
 	struct net *net = container_of(device, struct net, vdev.device);
 	struct net_counts received = { 0 }, sent = { 0 };
@@ -193,8 +193,8 @@ static void net_stats(struct device *device, FILE *out)
 		subtract(&received, &net->received_before);
 		subtract(&sent, &net->sent_before);
 	}
-	print(out, device->name, "rx", &received);
-	print(out, device->name, "tx", &sent);
+	print(sink, device->name, "rx", &received);
+	print(sink, device->name, "tx", &sent);
 }
 
 /* ---- device type --------------------------------------------------------- */

@@ -116,16 +116,30 @@ static void on_writable(void *opaque, unsigned int queue)
 	net_tx_run(pair);
 }
 
-static void on_link(void *opaque, bool up)
+/* There is a link when the backend has one and the user lets it be. */
+static void show_link(struct net *net)
 {
-	struct net *net = opaque;
+	bool up;
 
+	pthread_mutex_lock(&net->shown_lock);
+	up = net->carrier && !net->unplugged;
+	pthread_mutex_unlock(&net->shown_lock);
 	if (up)
 		/* Who is at the other end may not know this guest. */
 		set_status(net, VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE,
 			   0);
 	else
 		set_status(net, 0, VIRTIO_NET_S_LINK_UP);
+}
+
+static void on_link(void *opaque, bool up)
+{
+	struct net *net = opaque;
+
+	pthread_mutex_lock(&net->shown_lock);
+	net->carrier = up;
+	pthread_mutex_unlock(&net->shown_lock);
+	show_link(net);
 }
 
 static const struct net_frontend_ops frontend_ops = {
@@ -278,11 +292,14 @@ static void vhost_stop_locked(struct net *net)
 	}
 }
 
+/* What is unplugged stays with this process, which moves nothing. */
 static int vhost_start_locked(struct net *net)
 {
 	struct net_backend *backend = net->backend;
 	int err = 0;
 
+	if (net->unplugged)
+		return 0;
 	for (unsigned int i = 0; i < net->nr_pairs && net->vhost && !err; i++) {
 		struct net_pair *pair = &net->pair[i];
 
@@ -387,6 +404,7 @@ void net_quiesce(struct device *device)
 
 	pthread_mutex_lock(&net->vdev.lock);
 	vhost_stop_locked(net);
+	net->quiesced = true;
 	pthread_mutex_unlock(&net->vdev.lock);
 	for (unsigned int i = 0; i < net->nr_pairs; i++)
 		virtio_worker_quiesce(&net->pair[i].worker);
@@ -399,12 +417,29 @@ void net_resume(struct device *device)
 	for (unsigned int i = 0; i < net->nr_pairs; i++)
 		virtio_worker_resume(&net->pair[i].worker);
 	pthread_mutex_lock(&net->vdev.lock);
+	net->quiesced = false;
 	if (net->vdev.active && vhost_start_locked(net))
 		virtio_device_broken(&net->vdev);
 	/* Switches may have forgotten where this guest is. */
 	if (net->vdev.active && has(net, VIRTIO_NET_F_GUEST_ANNOUNCE))
 		set_status(net, VIRTIO_NET_S_ANNOUNCE, 0);
 	pthread_mutex_unlock(&net->vdev.lock);
+}
+
+void virtio_net_set_link(struct device *device, bool up)
+{
+	struct net *net = container_of(device, struct net, vdev.device);
+
+	pthread_mutex_lock(&net->vdev.lock);
+	pthread_mutex_lock(&net->shown_lock);
+	net->unplugged = !up;
+	pthread_mutex_unlock(&net->shown_lock);
+	if (!up)
+		vhost_stop_locked(net);
+	else if (net->vdev.active && !net->quiesced && vhost_start_locked(net))
+		virtio_device_broken(&net->vdev);
+	pthread_mutex_unlock(&net->vdev.lock);
+	show_link(net);
 }
 
 void net_reset(struct device *device)
@@ -451,6 +486,7 @@ static void set_config(struct net *net, unsigned int mtu)
 	memcpy(net->vdev.config, &config, sizeof(config));
 	net->vdev.config_len = offsetof(struct virtio_net_config, speed);
 	net->shown_status = VIRTIO_NET_S_LINK_UP;
+	net->carrier = true;
 	memcpy(net->shown_mac, net->mac, ETH_ALEN);
 	show_locked(net);
 }

@@ -739,6 +739,11 @@ static int virtio_pci_attach(struct machine *machine,
 	err = machine->pci ? pci_register(machine->pci, &vp->pci) : -ENODEV;
 	if (err)
 		goto release_msix;
+	vdev->device.place = (struct device_place) {
+		.transport = "pci",
+		.base = vp->pci.slot,
+		.gsi = pci_slot_gsi(vp->pci.slot),
+	};
 	vdev->transport_ops = &virtio_pci_ops;
 	vdev->transport = vp;
 	return 0;

@@ -43,7 +43,7 @@ struct rng {
 	struct virtio_worker worker;
 	struct virtq_chain chain; /* the worker's thread, as the next two */
 	struct bucket bucket;
-	struct loop_source timer; /* runs out when the bucket has something */
+	struct loop_source timer; /* runs sink when the bucket has something */
 	_Atomic uint64_t requests, bytes, waits;
 };
 
@@ -159,13 +159,14 @@ static void rng_resume(struct device *device)
 	virtio_worker_resume(&to_rng(device)->worker);
 }
 
-static void rng_stats(struct device *device, FILE *out)
+static void rng_stats(struct device *device, struct stats_sink *sink)
 {
 	struct rng *rng = to_rng(device);
 
-	print_count(out, device->name, "requests", atomic_load(&rng->requests));
-	print_count(out, device->name, "bytes", atomic_load(&rng->bytes));
-	print_count(out, device->name, "waits", atomic_load(&rng->waits));
+	stats_count(sink, device->name, "requests",
+		    atomic_load(&rng->requests));
+	stats_count(sink, device->name, "bytes", atomic_load(&rng->bytes));
+	stats_count(sink, device->name, "waits", atomic_load(&rng->waits));
 }
 
 static void unwatch_on_thread(void *opaque)
@@ -247,7 +248,7 @@ static void set_name(struct rng *rng, const struct machine *machine)
 }
 
 static int rng_create(struct machine *machine, const void *config,
-		      struct device **out)
+		      struct device **sink)
 {
 	const struct rng_options *options = config;
 	struct rng *rng;
@@ -274,7 +275,7 @@ static int rng_create(struct machine *machine, const void *config,
 	err = virtio_device_plug(&rng->vdev);
 	if (err)
 		goto stop_worker;
-	*out = &rng->vdev.device;
+	*sink = &rng->vdev.device;
 	return 0;
 
 stop_worker:

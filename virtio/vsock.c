@@ -241,12 +241,12 @@ static void vsock_reset(struct device *device)
 		container_of(device, struct virtio_device, device));
 }
 
-static void vsock_stats(struct device *device, FILE *out)
+static void vsock_stats(struct device *device, struct stats_sink *sink)
 {
 	struct vsock_device *dev =
 		container_of(device, struct vsock_device, vdev.device);
 
-	vsock_print_stats(dev->vsock, device->name, out);
+	vsock_print_stats(dev->vsock, device->name, sink);
 }
 
 static void destroy_on_thread(void *opaque)

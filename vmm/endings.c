@@ -15,6 +15,7 @@
 #include <lkvm/console-hub.h>
 #include <lkvm/console-text.h>
 #include <lkvm/endings.h>
+#include <lkvm/event.h>
 #include <lkvm/log.h>
 #include <lkvm/vm-parts.h>
 #include <lkvm/vm.h>
@@ -83,17 +84,19 @@ static void ask_to_stop(struct endings *e)
 		return;
 	}
 	/* A paused guest would not hear it. */
-	vm_resume(vm);
-	vm->machine.power_button(vm->machine.power_button_opaque);
+	vm_user_resume(vm);
+	vm_press_power_button(vm);
 	timer_arm(e->grace.fd, grace_ns);
 }
 
 void endings_signal(struct vm *vm, unsigned int signo)
 {
 	struct endings *e = vm->endings;
-	bool again = vm->stopping;
-	bool too_late;
+	bool again, too_late;
 
+	/* What was said before comes first. */
+	console_hub_flush(vm->console);
+	again = vm->stopping;
 	pthread_mutex_lock(&vm->lock);
 	too_late = vm->end != VM_END_NONE && !vm_goes_on_locked(vm);
 	pthread_mutex_unlock(&vm->lock);
@@ -113,7 +116,10 @@ static void on_timeout(void *opaque, uint32_t events)
 
 	(void)events;
 	loop_del(e->vm->machine.loop, &e->timeout);
-	vm_end(e->vm, VM_END_TIMEOUT, 0);
+	if (e->vm->stopping)
+		force(e->vm);
+	else
+		vm_end(e->vm, VM_END_TIMEOUT, 0);
 }
 
 /* ---- what the console says ------------------------------------------------- */
@@ -140,7 +146,8 @@ static void look_for_patterns(struct endings *e, const char *text, bool begins,
 	const struct pattern_list *expect = &e->vm->config->expect;
 	const struct pattern_list *fail = &e->vm->config->fail;
 
-	if (e->verdict != VERDICT_NONE)
+	/* What was decided first stands. */
+	if (e->verdict != VERDICT_NONE || e->signo)
 		return;
 	for (unsigned int i = 0; i < fail->count; i++)
 		if (matches(&fail->pattern[i].regex, text, begins, ends)) {
@@ -262,6 +269,41 @@ void endings_stop(struct vm *vm)
 
 /* ---- going on -------------------------------------------------------------- */
 
+/* Tell control clients and --events why the run ended, or boots again. */
+static void tell_end(struct vm *vm, bool again)
+{
+	static const struct {
+		const char *reason;
+		bool guest;
+	} ends[] = {
+		[VM_END_NONE] = { "host-error", false },
+		[VM_END_POWEROFF] = { "guest-shutdown", true },
+		[VM_END_RESET] = { "guest-reset", true },
+		[VM_END_USER_RESET] = { "host-qmp-system-reset", false },
+		[VM_END_PANIC] = { "guest-panic", true },
+		[VM_END_DEBUG_EXIT] = { "guest-shutdown", true },
+		[VM_END_QUIT] = { "host-ui", false },
+		[VM_END_SIGNAL] = { "host-signal", false },
+		[VM_END_DECIDED] = { "host-ui", false },
+		[VM_END_TIMEOUT] = { "host-ui", false },
+		[VM_END_TRIPLE_FAULT] = { "guest-reset", true },
+		[VM_END_KVM_ERROR] = { "host-error", false },
+		[VM_END_FAILED] = { "host-error", false },
+	};
+	const char *reason = ends[vm->end].reason;
+
+	if (vm->end == VM_END_QUIT && vm->end_detail == QUIT_BY_CONTROL)
+		reason = "host-qmp-quit";
+	vm_event(vm, again ? "RESET" : "SHUTDOWN",
+		 json_pack("{s:b,s:s}", "guest", ends[vm->end].guest, "reason",
+			   reason));
+}
+
+static void tell_panic(struct vm *vm, const char *action)
+{
+	vm_event(vm, "GUEST_PANICKED", json_pack("{s:s}", "action", action));
+}
+
 static bool boot_again(struct vm *vm, bool resume)
 {
 	struct endings *e = vm->endings;
@@ -284,6 +326,8 @@ static bool boot_again(struct vm *vm, bool resume)
 static bool stay_paused(struct vm *vm)
 {
 	log_err("vm", "the guest kernel panicked: it is paused");
+	tell_panic(vm, "pause");
+	vm_event(vm, "STOP", NULL);
 	vm->endings->panicked = true;
 	pthread_mutex_lock(&vm->lock);
 	vm->end = VM_END_NONE;
@@ -308,12 +352,21 @@ bool endings_go_on(struct vm *vm)
 	pause = vm->end == VM_END_PANIC &&
 		vm->config->on_panic == ON_PANIC_PAUSE;
 	pthread_mutex_unlock(&vm->lock);
+	if (goes_on && pause)
+		return stay_paused(vm);
+	/* Nobody else changes the end that is there. */
+	if (vm->end == VM_END_PANIC)
+		tell_panic(vm, goes_on ? "run" : "poweroff");
+	tell_end(vm, goes_on);
 	if (!goes_on)
 		return false;
-	if (pause)
-		return stay_paused(vm);
 	/* A user's pause outlasts it; that of a panic does not. */
 	return boot_again(vm, was_running || e->panicked);
+}
+
+bool endings_panicked(const struct vm *vm)
+{
+	return vm->endings && vm->endings->panicked;
 }
 
 /* ---- the end --------------------------------------------------------------- */

@@ -25,9 +25,9 @@
 
 struct command {
 	const char *name;
-	const char *argument; /* NULL: takes none; "[X]": may take one */
+	const char *argument; /* NULL: takes none; "[X]": may be left out */
 	const char *help;
-	/* @argument is NULL when there is none. */
+	/* @argument is what follows the name, or NULL. */
 	void (*run)(struct vm *vm, const char *argument, FILE *out);
 };
 
@@ -79,18 +79,41 @@ static void run_hint(struct vm *vm, const char *argument, FILE *out)
 			     "--balloon)\n");
 }
 
+static void run_link(struct vm *vm, const char *argument, FILE *out)
+{
+	char name[16] = "";
+	char state[4] = "";
+	bool on;
+
+	if (!argument || sscanf(argument, "%15s %3s", name, state) != 2) {
+		fprintf(out, "link: which device, and on or off?\n");
+		return;
+	}
+	on = !strcmp(state, "on");
+	if (!on && strcmp(state, "off") != 0) {
+		fprintf(out, "link: '%s' is neither on nor off\n", state);
+		return;
+	}
+	for (struct device *d = vm->machine.devices; d; d = d->next)
+		if (d->type == &virtio_net_type && !strcmp(d->name, name)) {
+			virtio_net_set_link(d, on);
+			return;
+		}
+	fprintf(out, "there is no network device '%s'\n", name);
+}
+
 static void run_pause(struct vm *vm, const char *argument, FILE *out)
 {
 	(void)argument;
 	(void)out;
-	vm_pause(vm);
+	vm_user_pause(vm);
 }
 
 static void run_resume(struct vm *vm, const char *argument, FILE *out)
 {
 	(void)argument;
 	(void)out;
-	vm_resume(vm);
+	vm_user_resume(vm);
 }
 
 static void run_reset(struct vm *vm, const char *argument, FILE *out)
@@ -104,7 +127,7 @@ static void run_powerdown(struct vm *vm, const char *argument, FILE *out)
 {
 	(void)argument;
 	(void)out;
-	vm->machine.power_button(vm->machine.power_button_opaque);
+	vm_press_power_button(vm);
 }
 
 static void run_stats(struct vm *vm, const char *argument, FILE *out)
@@ -117,7 +140,7 @@ static void run_quit(struct vm *vm, const char *argument, FILE *out)
 {
 	(void)argument;
 	(void)out;
-	vm_end(vm, VM_END_QUIT, 0);
+	vm_end(vm, VM_END_QUIT, QUIT_BY_TERMINAL);
 }
 
 static void run_help(struct vm *vm, const char *argument, FILE *out);
@@ -127,6 +150,7 @@ static const struct command commands[] = {
 	  run_balloon },
 	{ "help", NULL, "this list", run_help },
 	{ "hint", NULL, "take the guest's free pages, once", run_hint },
+	{ "link", "NAME on|off", "the cable of a network device", run_link },
 	{ "pause", NULL, "stop the guest", run_pause },
 	{ "powerdown", NULL, "press the power button", run_powerdown },
 	{ "quit", NULL, "end at once", run_quit },
@@ -143,7 +167,7 @@ static void run_help(struct vm *vm, const char *argument, FILE *out)
 		const struct command *c = &commands[i];
 		const char *takes = c->argument ? c->argument : "";
 
-		fprintf(out, "%-9s %-7s %s\n", c->name, takes, c->help);
+		fprintf(out, "%-9s %-11s %s\n", c->name, takes, c->help);
 	}
 	fprintf(out, "Ctrl-a c goes back to the guest.\n");
 }
@@ -156,19 +180,36 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
+/* How many words a command takes at most, as its description has them. */
+static unsigned int count_words(const char *text)
+{
+	unsigned int words = text && *text;
+
+	for (; text && *text; text++)
+		words += *text == ' ' && text[1] && text[1] != ' ';
+	return words;
+}
+
 void prompt_run(struct vm *vm, char *line, FILE *out)
 {
+	size_t len = strlen(line);
 	char *at = NULL;
-	const char *name = strtok_r(line, " ", &at);
-	const char *argument = strtok_r(NULL, " ", &at);
+	const char *name;
 	const struct command *command;
+	const char *argument;
 
+	while (len && line[len - 1] == ' ')
+		line[--len] = '\0';
+	name = strtok_r(line, " ", &at);
 	if (!name)
 		return;
+	argument = at + strspn(at, " ");
+	if (!*argument)
+		argument = NULL;
 	command = find_command(name);
 	if (!command)
 		fprintf(out, "there is no command '%s' (try help)\n", name);
-	else if (strtok_r(NULL, " ", &at) || (argument && !command->argument))
+	else if (count_words(argument) > count_words(command->argument))
 		fprintf(out, "%s: too many words (try help)\n", name);
 	else
 		command->run(vm, argument, out);

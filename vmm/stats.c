@@ -36,7 +36,7 @@ static uint64_t load(const uint64_t *counter)
 }
 
 static void print_vcpu_exits(const struct vcpu *vcpu, const char *who,
-			     FILE *out)
+			     struct stats_sink *sink)
 {
 	for (unsigned int i = 0; i < VCPU_EXIT_REASONS; i++) {
 		uint64_t count = load(&vcpu->stats.exits[i]);
@@ -44,18 +44,19 @@ static void print_vcpu_exits(const struct vcpu *vcpu, const char *who,
 
 		snprintf(number, sizeof(number), "exit-%u", i);
 		if (count)
-			print_count(out, who,
+			stats_count(sink, who,
 				    exit_names[i] ? exit_names[i] : number,
 				    count);
 	}
 	if (load(&vcpu->stats.interrupted))
-		print_count(out, who, "interrupted",
+		stats_count(sink, who, "interrupted",
 			    load(&vcpu->stats.interrupted));
 }
 
 /* Accesses by region, where there were any; the last row is nobody's. */
 static void print_accesses(const struct bus *bus, const char *kind,
-			   const uint64_t *counters, const char *who, FILE *out)
+			   const uint64_t *counters, const char *who,
+			   struct stats_sink *sink)
 {
 	for (unsigned int i = 0; i <= BUS_MAX_REGIONS; i++) {
 		uint64_t count = load(&counters[i]);
@@ -66,27 +67,34 @@ static void print_accesses(const struct bus *bus, const char *kind,
 		snprintf(what, sizeof(what), "%s %s", kind,
 			 i < BUS_MAX_REGIONS ? bus->region[i]->name :
 					       "unclaimed");
-		print_count(out, who, what, count);
+		stats_count(sink, who, what, count);
 	}
 }
 
-void vm_print_stats(struct vm *vm, FILE *out)
+void vm_stats(struct vm *vm, struct stats_sink *sink)
 {
 	const struct machine *m = &vm->machine;
 
-	fprintf(out, "%-10s %-24s %12s\n", "who", "what", "count");
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		const struct vcpu *vcpu = &vm->vcpus[i];
 		char who[16];
 
 		snprintf(who, sizeof(who), "vcpu%u", vcpu->index);
-		print_vcpu_exits(vcpu, who, out);
-		print_accesses(&m->pio, "pio", vcpu->stats.pio, who, out);
-		print_accesses(&m->mmio, "mmio", vcpu->stats.mmio, who, out);
+		print_vcpu_exits(vcpu, who, sink);
+		print_accesses(&m->pio, "pio", vcpu->stats.pio, who, sink);
+		print_accesses(&m->mmio, "mmio", vcpu->stats.mmio, who, sink);
 	}
 	for (struct device *d = m->devices; d; d = d->next)
 		if (d->type->stats)
-			d->type->stats(d, out);
+			d->type->stats(d, sink);
+}
+
+void vm_print_stats(struct vm *vm, FILE *out)
+{
+	struct stats_sink sink = { .row = stats_print, .opaque = out };
+
+	fprintf(out, "%-10s %-24s %12s\n", "who", "what", "count");
+	vm_stats(vm, &sink);
 }
 
 void vm_print_phases(struct vm *vm, FILE *out)

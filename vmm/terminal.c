@@ -402,15 +402,19 @@ void terminal_print(struct terminal *t, const char *text, size_t len)
 
 static void print_help(struct terminal *t)
 {
-	static const char help[] = "\n"
-				   "Ctrl-a x   quit lkvm\n"
-				   "Ctrl-a c   control prompt, and back\n"
-				   "Ctrl-a a   send Ctrl-a to the guest\n"
-				   "Ctrl-a h   this help\n"
-				   "Any other key after Ctrl-a: both are "
-				   "sent to the guest.\n";
+	const struct terminal_callbacks *cb = &t->callbacks;
+	char help[320];
+	int len;
 
-	terminal_print(t, help, sizeof(help) - 1);
+	len = snprintf(help, sizeof(help), "\n%s%s%s%s",
+		       cb->quit ? "Ctrl-a x   quit lkvm\n" : "",
+		       cb->detach ? "Ctrl-a d   detach\n" : "",
+		       cb->prompt ? "Ctrl-a c   control prompt, and back\n" : "",
+		       "Ctrl-a a   send Ctrl-a to the guest\n"
+		       "Ctrl-a h   this help\n"
+		       "Any other key after Ctrl-a: both are sent to the "
+		       "guest.\n");
+	terminal_print(t, help, (size_t)len);
 }
 
 /* ---- input -------------------------------------------------------------- */
@@ -450,6 +454,28 @@ static void input_hold(struct terminal *t, char c)
 		t->in[t->in_len++] = c;
 }
 
+/* A key behind Ctrl-a: is it a command? */
+static bool command_key(struct terminal *t, char c)
+{
+	const struct terminal_callbacks *cb = &t->callbacks;
+
+	if (c == 'x' && cb->quit) {
+		cb->quit(cb->opaque);
+	} else if (c == 'd' && cb->detach) {
+		cb->detach(cb->opaque);
+	} else if (c == 'c' && cb->prompt) {
+		t->prompting = !t->prompting;
+		cb->prompt(cb->opaque, t->prompting);
+	} else if (c == 'a') {
+		input_hold(t, CTRL_A);
+	} else if (c == 'h') {
+		print_help(t);
+	} else {
+		return false;
+	}
+	return true;
+}
+
 static void input_key(struct terminal *t, char c)
 {
 	if (!t->escape) {
@@ -463,24 +489,9 @@ static void input_key(struct terminal *t, char c)
 		return;
 	}
 	t->escape = false;
-	switch (c) {
-	case 'x':
-		t->callbacks.quit(t->callbacks.opaque);
-		break;
-	case 'c':
-		t->prompting = !t->prompting;
-		t->callbacks.prompt(t->callbacks.opaque, t->prompting);
-		break;
-	case 'a':
-		input_hold(t, CTRL_A);
-		break;
-	case 'h':
-		print_help(t);
-		break;
-	default:
+	if (!command_key(t, c)) {
 		input_hold(t, CTRL_A);
 		input_hold(t, c);
-		break;
 	}
 }
 

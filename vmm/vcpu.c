@@ -267,6 +267,55 @@ static void follow_reset_locked(struct vcpu *vcpu)
 	pthread_cond_broadcast(&vm->changed);
 }
 
+/* What the main thread wants of this one. vm->lock held, dropped within. */
+static void answer_call_locked(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+
+	pthread_mutex_unlock(&vm->lock);
+	vcpu->call(vcpu, vcpu->call_opaque);
+	pthread_mutex_lock(&vm->lock);
+	vcpu->call = NULL;
+	pthread_cond_broadcast(&vm->changed);
+}
+
+void vcpu_call(struct vcpu *vcpu, void (*call)(struct vcpu *vcpu, void *opaque),
+	       void *opaque)
+{
+	struct vm *vm = vcpu->vm;
+
+	pthread_mutex_lock(&vm->lock);
+	vcpu->call_opaque = opaque;
+	vcpu->call = call;
+	vcpu_kick(vcpu);
+	pthread_cond_broadcast(&vm->changed);
+	while (vcpu->call)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static void nmi_on_thread(struct vcpu *vcpu, void *opaque)
+{
+	*(int *)opaque = ioctl(vcpu->fd, KVM_NMI) ? -errno : 0;
+}
+
+int vcpu_inject_nmi(struct vcpu *vcpu)
+{
+	int err;
+
+	vcpu_call(vcpu, nmi_on_thread, &err);
+	return err;
+}
+
+/* Must it wait, or do something else than run? vm->lock held. */
+static bool is_held_locked(const struct vcpu *vcpu)
+{
+	const struct vm *vm = vcpu->vm;
+
+	return vcpu->call || vm->run_state == VM_PAUSED ||
+	       (vm->run_state == VM_RUNNING && vcpu->dead);
+}
+
 /* Wait until the VM runs. Returns false when it stops instead. */
 static bool vcpu_barrier(struct vcpu *vcpu)
 {
@@ -276,9 +325,10 @@ static bool vcpu_barrier(struct vcpu *vcpu)
 	pthread_mutex_lock(&vm->lock);
 	vm->parked++;
 	pthread_cond_broadcast(&vm->changed);
-	while (vm->run_state == VM_PAUSED ||
-	       (vm->run_state == VM_RUNNING && vcpu->dead)) {
-		if (vcpu->reset_seen != vm->reset_count)
+	while (is_held_locked(vcpu)) {
+		if (vcpu->call)
+			answer_call_locked(vcpu);
+		else if (vcpu->reset_seen != vm->reset_count)
 			follow_reset_locked(vcpu);
 		else
 			pthread_cond_wait(&vm->changed, &vm->lock);
@@ -311,6 +361,7 @@ static void *vcpu_main(void *opaque)
 
 	pthread_mutex_lock(&vm->lock);
 	vcpu->run = run;
+	vcpu->thread_id = gettid();
 	vm->ready++;
 	if (err && !vm->vcpu_error)
 		vm->vcpu_error = err;

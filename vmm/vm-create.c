@@ -15,7 +15,9 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
+#include <lkvm/control.h>
 #include <lkvm/endings.h>
+#include <lkvm/event.h>
 #include <lkvm/log.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
@@ -284,7 +286,7 @@ static int connect_console(struct vm *vm)
 
 static void on_quit(void *opaque)
 {
-	vm_end(opaque, VM_END_QUIT, 0);
+	vm_end(opaque, VM_END_QUIT, QUIT_BY_TERMINAL);
 }
 
 static void on_prompt(void *opaque, bool on)
@@ -318,6 +320,8 @@ static int create_host_side(struct vm *vm)
 		err = connect_console(vm);
 	if (err)
 		log_err("vm", "cannot set up the console: %s", strerror(-err));
+	if (!err)
+		err = events_create(vm);
 	return err;
 }
 
@@ -436,6 +440,11 @@ static int vm_create_parts(struct vm *vm)
 		err = complete_devices(vm);
 	if (!err)
 		err = vm_reset_vcpus(vm);
+	/* Files that others see come last, when nothing else can fail. */
+	if (!err)
+		err = events_open(vm, vm->config->events);
+	if (!err)
+		err = control_create(vm);
 	return err;
 }
 
@@ -467,6 +476,7 @@ void vm_destroy(struct vm *vm)
 {
 	struct machine *m = &vm->machine;
 
+	control_destroy(vm);
 	vm_stop(vm);
 	/* The list is in order of creation; take it apart from its end. */
 	while (m->devices) {
@@ -482,6 +492,7 @@ void vm_destroy(struct vm *vm)
 	if (m->board)
 		arch_board_destroy(m);
 	endings_stop(vm);
+	events_destroy(vm);
 	console_hub_destroy(vm->console);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {

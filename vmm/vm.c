@@ -12,6 +12,7 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/endings.h>
+#include <lkvm/event.h>
 #include <lkvm/log.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
@@ -79,17 +80,22 @@ void vm_end_dump(struct vm *vm, enum vm_end end, struct vcpu *vcpu)
 	free(text);
 }
 
+void vm_press_power_button(struct vm *vm)
+{
+	vm->machine.power_button(vm->machine.power_button_opaque);
+	vm_event(vm, "POWERDOWN", NULL);
+}
+
 static void on_signal(void *opaque, uint32_t events)
 {
 	struct signalfd_siginfo info;
 	struct vm *vm = opaque;
-	struct machine *machine = &vm->machine;
 
 	(void)events;
 	if (read(vm->signals.fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGPWR)
-		machine->power_button(machine->power_button_opaque);
+		vm_press_power_button(vm);
 	else
 		endings_signal(vm, info.ssi_signo);
 }
@@ -139,6 +145,22 @@ void vm_resume(struct vm *vm)
 	pthread_mutex_lock(&vm->lock);
 	set_run_state_locked(vm, VM_RUNNING);
 	pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_user_pause(struct vm *vm)
+{
+	if (!vm_is_running(vm))
+		return;
+	vm_pause(vm);
+	vm_event(vm, "STOP", NULL);
+}
+
+void vm_user_resume(struct vm *vm)
+{
+	if (vm_is_running(vm))
+		return;
+	vm_resume(vm);
+	vm_event(vm, "RESUME", NULL);
 }
 
 void vm_stop(struct vm *vm)
@@ -224,8 +246,17 @@ static int watch_signals(struct vm *vm)
 	return loop_add(vm->machine.loop, &vm->signals, EPOLLIN);
 }
 
+/* The first line of --events. */
+static void tell_start(struct vm *vm)
+{
+	vm_event_own(vm, "START",
+		     json_pack("{s:s*,s:i}", "name", vm->config->name, "pid",
+			       (int)getpid()));
+}
+
 int vm_run(struct vm *vm)
 {
+	int status;
 	int err;
 
 	/* Not before: whatever vm_create() waits for, a signal ends it. */
@@ -240,6 +271,7 @@ int vm_run(struct vm *vm)
 		return STATUS_LKVM_FAILED;
 	}
 	vm_phase_mark(vm, PHASE_RUN);
+	tell_start(vm);
 	vm_resume(vm);
 	do {
 		err = loop_run(vm->machine.loop);
@@ -251,9 +283,10 @@ int vm_run(struct vm *vm)
 		vm_print_phases(vm, stderr);
 	if (vm->config->stats)
 		vm_print_stats(vm, stderr);
-	if (err) {
+	if (err)
 		log_err("vm", "event loop: %s", strerror(-err));
-		return STATUS_LKVM_FAILED;
-	}
-	return endings_report(vm);
+	status = err ? STATUS_LKVM_FAILED : endings_report(vm);
+	vm_event_own(vm, "END", json_pack("{s:i}", "status", status));
+	events_deliver(vm);
+	return status;
 }

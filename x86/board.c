@@ -17,6 +17,8 @@
 #include <lkvm/virtio.h>
 #include <lkvm/x86.h>
 
+const char arch_name[] = "x86_64";
+
 #define NR_IRQCHIPS 3 /* two PICs, one IOAPIC */
 
 /* The ports and GSIs of a PC; all but the debug exit are always there. */

@@ -16,6 +16,9 @@
 
 /* ---- the machine -------------------------------------------------------- */
 
+/* As the rest of the world calls it. */
+extern const char arch_name[];
+
 #define ARCH_MAX_CPUS 255
 #define ARCH_MIN_RAM (1 * MIB)
 

@@ -12,7 +12,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include <lkvm/image.h>
 #include <lkvm/virtio.h>
@@ -43,15 +42,21 @@ enum blk_class {
 
 /* Written by the queue's thread alone, read by any. */
 struct blk_counters {
-	_Atomic uint64_t requests, bytes;
+	_Atomic uint64_t requests, bytes, ns;
 	_Atomic uint64_t latency[BLK_BUCKETS];
 };
 
 /* A request of @class has succeeded. The queue's thread. */
 void blk_count(struct blk_counters *counters, uint64_t bytes, uint64_t ns);
 
+struct blk;
+
+/* Add what @blk's queues have counted of @class to @out. Any thread. */
+void blk_add_counts(const struct blk *blk, enum blk_class class,
+		    struct virtio_blk_counts *out);
+
 /* device_type.stats */
-void blk_stats(struct device *device, FILE *out);
+void blk_stats(struct device *device, struct stats_sink *sink);
 
 /* ---- queues (blk-request.c) --------------------------------------------- */
 

@@ -21,6 +21,27 @@ int command_run(int argc, char **argv);
 int command_help(int argc, char **argv);
 int command_version(int argc, char **argv);
 
+/* builtin-*.c: commands that speak to running VMs; as command.run. */
+int command_balloon(int argc, char **argv);
+int command_console(int argc, char **argv);
+int command_debug(int argc, char **argv);
+int command_list(int argc, char **argv);
+int command_pause(int argc, char **argv);
+int command_resume(int argc, char **argv);
+int command_stat(int argc, char **argv);
+int command_stop(int argc, char **argv);
+int command_top(int argc, char **argv);
+
+/* What they take. */
+extern const struct option_desc balloon_options[];
+extern const struct option_desc console_options[];
+extern const struct option_desc debug_options[];
+extern const struct option_desc list_options[];
+extern const struct option_desc pause_options[]; /* and resume */
+extern const struct option_desc stat_options[];
+extern const struct option_desc stop_options[];
+extern const struct option_desc top_options[];
+
 /* builtin-run.c: what `lkvm run` takes. */
 extern const struct option_desc run_options[];
 

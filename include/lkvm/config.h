@@ -36,6 +36,9 @@ enum console { CONSOLE_SERIAL, CONSOLE_VIRTIO, CONSOLE_PORT };
 struct vm_config {
 	const char *name;
 	const char *kvm_path; /* --dev */
+	const char *control; /* where the control socket is; NULL: none */
+	const char *control_folder; /* is made for it; NULL: it is there */
+	const char *events; /* --events: FILE or fd:N; NULL: none */
 	const char *kernel;
 	const char *initrd; /* NULL: none */
 	const char *cmdline; /* see struct boot_config, as the next two */

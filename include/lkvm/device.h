@@ -10,10 +10,10 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include <lkvm/options.h>
 #include <lkvm/state.h>
+#include <lkvm/stats.h>
 
 struct device;
 struct machine;
@@ -55,9 +55,16 @@ struct device_type {
 	 */
 	void (*quiesce)(struct device *device);
 	void (*resume)(struct device *device);
-	/* Print own counters by print_count(). Any thread. Optional. */
-	void (*stats)(struct device *device, FILE *out);
+	/* Give own counters to @sink. Any thread. Optional. */
+	void (*stats)(struct device *device, struct stats_sink *sink);
 	const struct state_table *state;
+};
+
+/* Where the guest finds a device that is on a transport. */
+struct device_place {
+	const char *transport; /* "pci", "mmio"; NULL: the board's own */
+	uint64_t base; /* its address; of PCI the slot on bus 0 */
+	uint32_t gsi;
 };
 
 /* First member of every device's own struct. */
@@ -65,6 +72,7 @@ struct device {
 	const struct device_type *type;
 	char name[16]; /* unique in the machine: "vda", "serial0" */
 	struct device *next; /* in order of creation; the machine's */
+	struct device_place place;
 };
 
 /* One instance that somebody asked for. */

@@ -35,6 +35,9 @@ void endings_signal(struct vm *vm, unsigned int signo);
  */
 bool endings_go_on(struct vm *vm);
 
+/* Is the guest held because it panicked? */
+bool endings_panicked(const struct vm *vm);
+
 /*
  * The exit status of how the run ended, after saying on stderr what a user
  * must know of it. The VM is paused, and the terminal stopped.

@@ -103,6 +103,11 @@ struct image_ops {
 	 * look again, set image->size. NULL: the size is the format's.
 	 */
 	int (*refresh)(struct image *image);
+	/*
+	 * Make the file so long, with refresh() to follow. The size has been
+	 * checked. NULL: the format cannot. Returns 0 or -errno.
+	 */
+	int (*resize)(struct image *image, uint64_t size);
 };
 
 /* First member of each format's own struct, zeroed, filled by its open. */
@@ -114,7 +119,7 @@ struct image {
 	uint32_t block_size; /* logical; 512, or 4096 of a 4Kn disk */
 	uint32_t physical_block_size;
 	uint32_t discard_granularity; /* bytes; 0: no discard */
-	struct throttle *throttle; /* NULL: no limits */
+	struct throttle *throttle; /* NULL: there can be no limits */
 };
 
 /* One I/O thread's way into an image. */
@@ -122,7 +127,7 @@ struct image_queue {
 	struct image *image;
 	struct engine *engine; /* owned */
 	void *format_data;
-	struct throttle_queue *throttle; /* NULL: no limits */
+	struct throttle_queue *throttle; /* NULL: there can be no limits */
 	void (*batch_fn)(void *opaque);
 	void *batch_opaque;
 };
@@ -143,6 +148,21 @@ void image_close(struct image *image);
  * -errno and the size is as it was. Any thread.
  */
 int image_refresh(struct image *image);
+
+/*
+ * Make it @size bytes, a multiple of its blocks; image_refresh() then shows
+ * that. Returns 0, -EINVAL, -EROFS, -ENOTSUP (the format cannot), or another
+ * -errno of the file. Any thread.
+ */
+int image_resize(struct image *image, uint64_t size);
+
+/*
+ * Other rate limits, from now on, or those that hold: requests and bytes a
+ * second; 0: none. Any thread.
+ */
+void image_set_limits(struct image *image, uint64_t iops, uint64_t bandwidth);
+void image_get_limits(const struct image *image, uint64_t *iops,
+		      uint64_t *bandwidth);
 
 /* @depth: requests in flight at most. On @loop's thread or before it runs. */
 int image_queue_create(struct image *image, struct loop *loop,

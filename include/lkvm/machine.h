@@ -93,6 +93,15 @@ struct machine {
 	 */
 	void (*boot_mark)(struct machine *machine, unsigned int value);
 
+	/*
+	 * The guest says that its balloon has @bytes now; a request to the disk
+	 * called @device has failed with @err (-errno). Set by who wants to
+	 * know, or NULL. Any thread, also under a device's lock.
+	 */
+	void (*balloon_changed)(struct machine *machine, uint64_t bytes);
+	void (*disk_error)(struct machine *machine, const char *device,
+			   bool write, int err);
+
 	/* Set by the device that has a power button: press it. Any thread. */
 	void (*power_button)(void *opaque);
 	void *power_button_opaque;

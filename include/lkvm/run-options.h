@@ -18,6 +18,8 @@ struct run_options {
 	const char *initrd;
 	const char *name;
 	const char *kvm_path;
+	const char *control; /* a path, "off", or NULL: by the name */
+	const char *events;
 	char *params; /* all -p, joined by blanks; owned */
 	uint64_t ram_bytes; /* 0: default */
 	uint64_t cpus; /* 0: default */

@@ -15,8 +15,10 @@
 struct loop;
 struct terminal;
 
+/* What Ctrl-a commands do; one whose callback is NULL is no command. */
 struct terminal_callbacks {
 	void (*quit)(void *opaque); /* Ctrl-a x */
+	void (*detach)(void *opaque); /* Ctrl-a d */
 	/* Ctrl-a c: from now on keys go to prompt_key(), or no longer. */
 	void (*prompt)(void *opaque, bool on);
 	void (*prompt_key)(void *opaque, char key);

@@ -24,6 +24,13 @@ int throttle_create(uint64_t iops, uint64_t bandwidth, struct throttle **out);
 /* No queue exists. NULL is allowed. */
 void throttle_destroy(struct throttle *throttle);
 
+/* Other limits, from now on: what waits for the old ones looks again. */
+void throttle_set(struct throttle *throttle, uint64_t iops, uint64_t bandwidth);
+
+/* The limits that hold. Any thread. */
+void throttle_get(struct throttle *throttle, uint64_t *iops,
+		  uint64_t *bandwidth);
+
 /*
  * May a request of @bytes go at @at_ns? Returns 0, and it is paid for, as it is
  * with @force in any case; or the nanoseconds after which it is worth while to

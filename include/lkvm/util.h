@@ -117,9 +117,6 @@ unsigned int iov_slice(struct iovec *to, unsigned int max,
 		       const struct iovec *from, unsigned int count,
 		       size_t offset, size_t len);
 
-/* One row of --stats: who, what, and how many. */
-void print_count(FILE *out, const char *who, const char *what, uint64_t count);
-
 /*
  * pthread_create() of a thread that takes none of the signals that are sent to
  * the process: they are the main thread's. Returns 0 or -errno.

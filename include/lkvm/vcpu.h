@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <lkvm/bus.h>
 
@@ -36,6 +37,9 @@ struct vcpu {
 	struct kvm_run *run; /* set once, when the vCPU exists */
 	unsigned int reset_seen; /* vm->reset_count that it has followed */
 	bool dead; /* KVM cannot run it on; waits for a reset or the end */
+	void (*call)(struct vcpu *vcpu, void *opaque); /* see vcpu_call() */
+	void *call_opaque;
+	pid_t thread_id; /* of the host's; set once, as run is */
 	/* The vCPU thread's own. */
 	struct bus_cache pio_cache;
 	struct bus_cache mmio_cache;
@@ -47,6 +51,17 @@ int vcpu_start(struct vcpu *vcpu);
 
 /* Make KVM_RUN return soon. vm->lock held, the run state has been set. */
 void vcpu_kick(struct vcpu *vcpu);
+
+/*
+ * Run @call on @vcpu's thread, where KVM's ioctls on the vCPU do not wait for
+ * the guest, and wait until it has returned. The guest runs on after it, or
+ * stays paused. Main thread.
+ */
+void vcpu_call(struct vcpu *vcpu, void (*call)(struct vcpu *vcpu, void *opaque),
+	       void *opaque);
+
+/* A non-maskable interrupt. Main thread. Returns 0 or -errno. */
+int vcpu_inject_nmi(struct vcpu *vcpu);
 
 /* Join the thread (the run state is VM_STOPPING) and free what it made. */
 void vcpu_join(struct vcpu *vcpu);

@@ -162,6 +162,9 @@ struct net {
 	pthread_mutex_t shown_lock;
 	uint8_t shown_mac[ETH_ALEN]; /* shown_lock, as the next */
 	uint16_t shown_status;
+	bool carrier; /* shown_lock: the backend has one */
+	_Atomic bool unplugged; /* by the user; set under shown_lock */
+	bool quiesced; /* vdev.lock */
 	struct loop_source show; /* eventfd on the main loop */
 
 	struct net_pair *pair; /* nr_pairs */

@@ -458,10 +458,51 @@ extern const struct device_type virtio_net_type;
 extern const struct option_desc virtio_net_keys[];
 
 /*
+ * Pull the cable (@up is false), or plug it in again: frames in either
+ * direction are lost meanwhile, and the guest sees that there is no link. Main
+ * thread.
+ */
+void virtio_net_set_link(struct device *device, bool up);
+
+/*
  * The disk's file or block device may have been resized: look, and tell the
  * guest if so. Any thread but an I/O thread. Returns 0 or -errno.
  */
 int virtio_blk_resize(struct device *device);
+
+/*
+ * Make the file @bytes long (a multiple of its blocks), if it is a raw image in
+ * a regular file; or only look, if it is a block device. Then as above. Returns
+ * 0, or -errno and nothing has changed: -ENOTSUP (another format), -EROFS,
+ * -EINVAL (no such size). Main thread.
+ */
+int virtio_blk_resize_to(struct device *device, uint64_t bytes);
+
+/*
+ * From now on at most @iops requests and @bandwidth bytes a second; 0: no
+ * limit. Any thread.
+ */
+void virtio_blk_set_limits(struct device *device, uint64_t iops,
+			   uint64_t bandwidth);
+
+/* Of one kind of request: how many have succeeded, and how long they took. */
+struct virtio_blk_counts {
+	uint64_t requests, bytes, ns;
+};
+
+/* A disk, and what it has done. Strings are the device's. */
+struct virtio_blk_info {
+	const char *path, *format, *serial;
+	uint64_t bytes; /* of the disk */
+	bool read_only;
+	bool direct, no_flush; /* as the user asked for */
+	uint64_t iops, bandwidth; /* limits; 0: none */
+	struct virtio_blk_counts read, write, flush, discard;
+	uint64_t errors;
+};
+
+/* Any thread. */
+void virtio_blk_info(struct device *device, struct virtio_blk_info *out);
 
 /* The balloon, as the user asked for it. */
 struct virtio_balloon_options {

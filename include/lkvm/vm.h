@@ -18,7 +18,9 @@
 #include <lkvm/vcpu.h>
 
 struct console_hub;
+struct control;
 struct endings;
+struct events;
 struct terminal;
 
 /* Process statuses of `lkvm run`; 128 + N means ended by signal N. */
@@ -44,7 +46,7 @@ enum vm_end {
 	VM_END_USER_RESET, /* boots again, whatever --on-reset says */
 	VM_END_PANIC,
 	VM_END_DEBUG_EXIT, /* detail: the byte */
-	VM_END_QUIT, /* Ctrl-a x */
+	VM_END_QUIT, /* detail: enum quit_by */
 	VM_END_SIGNAL, /* forced by one; detail: its number */
 	VM_END_DECIDED, /* forced, after --expect or --fail */
 	VM_END_TIMEOUT,
@@ -52,6 +54,9 @@ enum vm_end {
 	VM_END_KVM_ERROR,
 	VM_END_FAILED, /* lkvm itself, which has said why */
 };
+
+/* Who asked for VM_END_QUIT. */
+enum quit_by { QUIT_BY_TERMINAL, QUIT_BY_CONTROL };
 
 /* Moments that --boot-timer reports; times are now_ns(). */
 enum boot_phase {
@@ -74,6 +79,8 @@ struct vm {
 	struct console_hub *console;
 	bool console_shown; /* on stdout, and that is not /dev/null */
 	struct endings *endings; /* while it runs; the main thread's */
+	struct events *events; /* NULL: not yet, or no longer */
+	struct control *control; /* NULL: there is no socket */
 	struct prompt prompt;
 	struct loop_source signals; /* SIGTERM, SIGINT, SIGHUP, SIGPWR */
 
@@ -118,6 +125,13 @@ void vm_destroy(struct vm *vm);
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
 
+/* The same at a user's wish, who is told of it by an event. Main thread. */
+void vm_user_pause(struct vm *vm);
+void vm_user_resume(struct vm *vm);
+
+/* Press the power button, and tell. Main thread. */
+void vm_press_power_button(struct vm *vm);
+
 /*
  * Reset the machine in this process: devices, RAM, kernel, vCPUs, as at the
  * first start. Between vm_pause() and vm_resume(). Returns 0 or -errno.
@@ -130,7 +144,10 @@ void vm_end(struct vm *vm, enum vm_end end, unsigned int detail);
 /* As vm_end(), with the registers of the vCPU whose thread calls. */
 void vm_end_dump(struct vm *vm, enum vm_end end, struct vcpu *vcpu);
 
-/* stats.c: print the table of --stats, or of --boot-timer. */
+/* stats.c: all counters, of vCPUs and devices. Any thread. */
+void vm_stats(struct vm *vm, struct stats_sink *sink);
+
+/* The same as the table of --stats; and that of --boot-timer. */
 void vm_print_stats(struct vm *vm, FILE *out);
 void vm_print_phases(struct vm *vm, FILE *out);
 

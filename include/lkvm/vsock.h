@@ -26,6 +26,7 @@
 #include <sys/uio.h>
 
 #include <lkvm/loop.h>
+#include <lkvm/stats.h>
 #include <lkvm/unix-socket.h>
 #include <lkvm/util.h>
 
@@ -221,8 +222,9 @@ bool vsock_pending(struct vsock *vsock);
 uint32_t vsock_send(struct vsock *vsock, const struct iovec *iov,
 		    unsigned int count, uint64_t room);
 
-/* Print counters in the name of @who. Any thread. */
-void vsock_print_stats(const struct vsock *vsock, const char *who, FILE *out);
+/* Give counters to @sink, in the name of @who. Any thread. */
+void vsock_print_stats(const struct vsock *vsock, const char *who,
+		       struct stats_sink *sink);
 
 /* ---- between net/vsock.c and net/vsock-connection.c ---------------------- */
 

@@ -121,21 +121,11 @@ static inline struct virtio_balloon_config config(struct fixture *f)
 /* A row of --stats; UINT64_MAX when there is none. */
 static inline uint64_t counter(struct fixture *f, const char *name)
 {
-	uint64_t found = UINT64_MAX;
-	unsigned long long value;
-	char *text = NULL;
-	char key[40];
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
+	struct wanted_count wanted = { .name = name };
+	struct stats_sink sink = { .row = look_for_count, .opaque = &wanted };
 
-	virtio_balloon_type.stats(f->device, out);
-	fclose(out);
-	for (char *line = text; *line; line = strchr(line, '\n') + 1)
-		if (sscanf(line, "balloon %39s %llu", key, &value) == 2 &&
-		    !strcmp(key, name))
-			found = value;
-	free(text);
-	return found;
+	virtio_balloon_type.stats(f->device, &sink);
+	return wanted.found ? wanted.count : UINT64_MAX;
 }
 
 static inline void pages_are(struct fixture *f, unsigned int first,

@@ -54,6 +54,28 @@ int image_refresh(struct image *image)
 	return 0;
 }
 
+int image_resize(struct image *image, uint64_t size)
+{
+	(void)image;
+	(void)size;
+	return -ENOTSUP;
+}
+
+void image_set_limits(struct image *image, uint64_t iops, uint64_t bandwidth)
+{
+	(void)image;
+	(void)iops;
+	(void)bandwidth;
+}
+
+void image_get_limits(const struct image *image, uint64_t *iops,
+		      uint64_t *bandwidth)
+{
+	(void)image;
+	*iops = 0;
+	*bandwidth = 0;
+}
+
 int image_queue_create(struct image *image, struct loop *loop,
 		       unsigned int depth, struct image_queue **out)
 {

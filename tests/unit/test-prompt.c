@@ -116,13 +116,28 @@ static void arguments_are_counted(void **state)
 
 static void help_names_each_command(void **state)
 {
-	static const char *const names[] = { "balloon", "help",	     "hint",
-					     "pause",	"powerdown", "quit",
-					     "reset",	"resume",    "stats" };
+	static const char *const names[] = {
+		"balloon",   "help", "hint",  "link",	"pause",
+		"powerdown", "quit", "reset", "resume", "stats",
+	};
 	const char *help = type(*state, "help");
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		assert_non_null(strstr(help, names[i]));
+}
+
+static void link_wants_a_device_and_a_state(void **state)
+{
+	assert_string_equal(type(*state, "link"),
+			    "link: which device, and on or off?\n");
+	assert_string_equal(type(*state, "link net0"),
+			    "link: which device, and on or off?\n");
+	assert_string_equal(type(*state, "link net0 up"),
+			    "link: 'up' is neither on nor off\n");
+	assert_string_equal(type(*state, "link  net0   off "),
+			    "there is no network device 'net0'\n");
+	assert_string_equal(type(*state, "link net0 off now"),
+			    "link: too many words (try help)\n");
 }
 
 static void quit_and_reset_end_the_run(void **state)
@@ -187,6 +202,7 @@ int main(void)
 		PROMPT_TEST(unknown_commands_are_told),
 		PROMPT_TEST(arguments_are_counted),
 		PROMPT_TEST(help_names_each_command),
+		PROMPT_TEST(link_wants_a_device_and_a_state),
 		PROMPT_TEST(quit_and_reset_end_the_run),
 		PROMPT_TEST(powerdown_presses_the_button),
 		PROMPT_TEST(pause_and_resume_may_repeat),

@@ -1,0 +1,319 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
+# The control socket and --events, on VMs that run a tiny guest: it says "idle",
+# sends back what its serial port hears and powers off at the power button.
+
+load helpers
+
+# start NAME [OPTION...]: a VM; its console is in NAME.out.
+start() {
+	local name=$1
+	shift
+	need_kvm
+	: >"$name.out"
+	"$LKVM" run -k "${LKVM_TESTS:-$top/build/tests}/kvm/guests/idle.elf" \
+		-m 16 -n mode=none --nodefaults "$@" >"$name.out" \
+		2>"$name.err" </dev/null 3>&- &
+	echo $! >"$name.pid"
+	wait_until grep -q idle "$name.out"
+}
+
+# idles NAME N: its guest has started N times.
+idles() {
+	[ "$(grep -c idle "$1.out")" = "$2" ]
+}
+
+# ended NAME STATUS: it has.
+ended() {
+	local status=0
+	wait "$(<"$1.pid")" || status=$?
+	rm "$1.pid"
+	cat "$1.err"
+	[ "$status" = "$2" ]
+}
+
+wait_until() {
+	for ((i = 0; i < 1500; i++)); do
+		! "$@" || return 0
+		sleep 0.02
+	done
+	echo "in vain: $*"
+	false
+}
+
+# qmp SOCKET MESSAGE...: the server's lines, without the first two. A message
+# that is one word is a command.
+qmp() {
+	local socket=$1 message
+	shift
+	for message in qmp_capabilities "$@"; do
+		case $message in
+		*[!a-z_-]*) echo "$message" ;;
+		*) echo "{\"execute\": \"$message\"}" ;;
+		esac
+	done | socat -t 20 - "UNIX:$socket" | tr -d '\r' | tail -n +3
+}
+
+# The same, of one command with its arguments: what it returned, or its error.
+ask() {
+	qmp "$1" "{\"execute\": \"$2\", \"arguments\": ${3:-{\}}}" |
+		grep -v '"event"' | jq -c '.return // .error'
+}
+
+teardown() {
+	cd "$scratch"
+	for pid in $(cat ./*.pid 2>/dev/null); do
+		kill -9 "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
+	done
+	cd /
+	rm -rf "$scratch"
+}
+
+@test "another's QMP client understands this server" {
+	truncate -s 1M disk.img
+	GOPATH=/usr/share/gocode GO111MODULE=off GOCACHE=$scratch/cache \
+		go build -o client "$BATS_TEST_DIRNAME/qmp-client.go"
+	start vm --name web -d disk.img,format=raw
+	# A guest is not to be interrupted while it sets its PICs up.
+	./client lkvm/web.sock >answers < <(wait_until idles vm 2 && echo)
+	ended vm 0
+	cat answers
+	diff - answers <<-END
+		version $("$LKVM" version)
+		supported true
+		name web
+		kvm true true
+		disk vda raw 1048576
+		stats vda 0
+		balloon No balloon device has been activated
+		event STOP <nil>
+		status paused false
+		event RESUME <nil>
+		event RESET host-qmp-system-reset
+		status running true
+		event POWERDOWN <nil>
+		event SHUTDOWN guest-shutdown
+	END
+	[ "$(stat -c %s disk.img)" = 2097152 ]
+}
+
+@test "the socket is its owner's alone" {
+	start vm --name web
+	[ "$(stat -c %a lkvm)" = 700 ]
+	[ "$(stat -c %a lkvm/web.sock)" = 600 ]
+	[ "$(qmp lkvm/web.sock query-name)" = '{"return":{"name":"web"}}' ]
+	qmp lkvm/web.sock quit
+	ended vm 0
+	[ ! -e lkvm/web.sock ]
+}
+
+@test "a VM without a name is guest-PID" {
+	start vm
+	[ "$(qmp "lkvm/guest-$(<vm.pid).sock" query-name)" = '{"return":{}}' ]
+	kill "$(<vm.pid)"
+	wait "$(<vm.pid)" || true
+	[ ! -e lkvm ]
+}
+
+@test "HOME has the socket where there is no XDG_RUNTIME_DIR" {
+	unset XDG_RUNTIME_DIR
+	start vm --name web
+	[ -S .lkvm/web.sock ]
+	qmp .lkvm/web.sock quit
+	ended vm 0
+}
+
+@test "a place for the socket, and none" {
+	start vm --name web --control here
+	start other --name web --control off
+	[ ! -e lkvm ]
+	[ "$(qmp here query-name)" = '{"return":{"name":"web"}}' ]
+	qmp here quit
+	ended vm 0
+}
+
+@test "a socket whose VM was killed is replaced" {
+	start vm --name web
+	kill -9 "$(<vm.pid)"
+	wait "$(<vm.pid)" || true
+	[ -S lkvm/web.sock ]
+	start vm --name web
+	[ "$(qmp lkvm/web.sock query-name)" = '{"return":{"name":"web"}}' ]
+}
+
+@test "no two VMs have one name" {
+	local kernel=${LKVM_TESTS:-$top/build/tests}/kvm/guests/idle.elf
+
+	start vm --name web
+	refuses "a VM listens on $scratch/lkvm/web.sock already (give this one another --name, or end that one)" \
+		run -k "$kernel" -m 16 --name web
+	[ "$(qmp lkvm/web.sock query-name)" = '{"return":{"name":"web"}}' ]
+}
+
+@test "no place for the socket" {
+	need_kvm
+	make_kernel kernel
+	mkdir lkvm
+	chmod 777 lkvm
+	refuses "$scratch/lkvm is no folder of yours alone, for the control socket (choose another place with --control)" \
+		run -k kernel -m 16 --name web
+	refuses "cannot listen on /nonexistent/a: No such file or directory (choose another place with --control)" \
+		run -k kernel -m 16 --control /nonexistent/a
+	: >file
+	refuses "cannot listen on file: File exists (choose another place with --control)" \
+		run -k kernel -m 16 --control file
+	# Who has not asked for it can do without.
+	lkvm run -k kernel -m 16
+	[ "$status" = 0 ]
+	[ -z "$err" ]
+	XDG_RUNTIME_DIR=/$(printf %0100d 0) refuses \
+		"there is no place for the control socket: File name too long (set XDG_RUNTIME_DIR, or choose another with --control)" \
+		run -k kernel -m 16 --name web
+	unset XDG_RUNTIME_DIR HOME
+	refuses "there is no place for the control socket: No such file or directory (set XDG_RUNTIME_DIR, or choose another with --control)" \
+		run -k kernel -m 16 --name web
+	lkvm run -k kernel -m 16
+	[ "$status" = 0 ]
+	[ -z "$err" ]
+}
+
+@test "events are lines of JSON, with the end's status" {
+	start vm --name web --events events
+	qmp lkvm/web.sock stop stop cont system_powerdown >/dev/null
+	ended vm 0
+	cat events
+	jq -e '.timestamp.seconds > 1600000000 and .timestamp.microseconds < 1000000' events
+	diff - <(jq -c '[.event, .data]' events) <<-END
+		["START",{"name":"web","pid":$(jq 'select(.event == "START").data.pid' events)}]
+		["STOP",null]
+		["RESUME",null]
+		["POWERDOWN",null]
+		["SHUTDOWN",{"guest":true,"reason":"guest-shutdown"}]
+		["END",{"status":0}]
+	END
+}
+
+@test "events to an open file descriptor, and ends of all kinds" {
+	need_kvm
+	make_kernel kernel
+	timeout 20 "$LKVM" run -k kernel -m 16 -n mode=none --debug-exit \
+		--events fd:5 5>events >/dev/null || status=$?
+	[ "${status:-0}" = 43 ]
+	[ "$(jq -c 'select(.event == "END").data' events)" = '{"status":43}' ]
+	start vm --events fd:5 5>events
+	kill -TERM "$(<vm.pid)"
+	wait "$(<vm.pid)" || true
+	[ "$(jq -c 'select(.event == "SHUTDOWN").data' events)" = \
+		'{"guest":false,"reason":"host-signal"}' ]
+}
+
+@test "a pipe that nobody reads from holds no VM up" {
+	mkfifo pipe
+	exec 6<>pipe
+	start vm --name web --events pipe
+	for _ in $(seq 500); do echo stop cont; done |
+		xargs -n 1000 bash -c "$(declare -f qmp); "'qmp lkvm/web.sock "$@"' - |
+		grep -c RESUME >resumed
+	[ "$(<resumed)" = 500 ]
+	qmp lkvm/web.sock quit
+	ended vm 0
+	grep -q "warning: --events: a line is lost: its reader is too slow" vm.err
+	[ "$(wc -l <vm.err)" = 1 ]
+	exec 6>&-
+}
+
+@test "events to where nothing can be written" {
+	need_kvm
+	make_kernel kernel
+	refuses "--events: cannot write to /nonexistent/a: No such file or directory" \
+		run -k kernel -m 16 --events /nonexistent/a
+	refuses "--events: cannot write to fd:99: Bad file descriptor" \
+		run -k kernel -m 16 --events fd:99
+	refuses "--events: cannot write to fd:x: Invalid argument" \
+		run -k kernel -m 16 --events fd:x
+	mkfifo pipe
+	refuses "--events: cannot write to pipe: No such device or address" \
+		run -k kernel -m 16 --events pipe
+}
+
+@test "vCPUs: their threads, their registers, an NMI" {
+	start vm --name web -c 2 --events events
+	for cpu in 0 1; do
+		thread=$(qmp lkvm/web.sock query-cpus-fast |
+			jq ".return[$cpu].\"thread-id\"")
+		[ "$(<"/proc/$(<vm.pid)/task/$thread/comm")" = "vcpu$cpu" ]
+	done
+	ask lkvm/web.sock x-lkvm-registers '{"cpu-index": 1}' >text
+	grep -q 'vCPU 1\\nrip ' text
+	ask lkvm/web.sock x-lkvm-registers '{"cpu-index": 2}' >text
+	grep -q "there are only 2 CPUs" text
+	# Also of one that is paused.
+	qmp lkvm/web.sock stop '{"execute": "x-lkvm-registers", "arguments": {"cpu-index": 0}}' cont |
+		grep -q 'vCPU 0\\nrip '
+	[ "$(qmp lkvm/web.sock query-status)" = \
+		'{"return":{"status":"running","running":true}}' ]
+	# The guest has no handler for it.
+	qmp lkvm/web.sock inject-nmi
+	ended vm 253
+	grep -q "triple fault on vCPU 0" vm.err
+}
+
+@test "disks: their sizes and limits while the VM runs" {
+	truncate -s 1M disk.img
+	qemu-img create -q -f qcow2 disk.qcow2 1M
+	start vm --name web -d disk.img,format=raw,iops=50 -d disk.qcow2,ro
+	ask lkvm/web.sock query-block |
+		jq -c '.[] | [.device, .inserted.drv, .inserted.ro, .inserted.iops, .inserted.bps]' >disks
+	diff disks - <<-'END'
+		["vda","raw",false,50,0]
+		["vdb","qcow2",true,0,0]
+	END
+	limits='"bps_rd": 0, "bps_wr": 0, "iops_rd": 0, "iops_wr": 0'
+	[ "$(ask lkvm/web.sock block_set_io_throttle \
+		"{\"id\": \"vda\", \"bps\": 1000, \"iops\": 0, $limits}")" = '{}' ]
+	ask lkvm/web.sock block_set_io_throttle \
+		"{\"id\": \"vda\", \"bps\": 1, \"iops\": 2, ${limits/0/3}}" |
+		grep -q "reads and writes have their limits together"
+	ask lkvm/web.sock query-block |
+		jq -c '.[0] | [.inserted.iops, .inserted.bps]' | grep -qx '\[0,1000\]'
+	[ "$(ask lkvm/web.sock block_resize '{"device": "vda", "size": 3145728}')" = '{}' ]
+	[ "$(stat -c %s disk.img)" = 3145728 ]
+	[ "$(ask lkvm/web.sock query-block | jq '.[0].inserted.image."virtual-size"')" = 3145728 ]
+	for size in 0 511 3145729 9223372036854775807; do
+		ask lkvm/web.sock block_resize "{\"device\": \"vda\", \"size\": $size}" |
+			grep -q "vda cannot have $size bytes: "
+	done
+	[ "$(stat -c %s disk.img)" = 3145728 ]
+	ask lkvm/web.sock block_resize '{"device": "vdb", "size": 512}' |
+		grep -q "only raw images can be resized"
+}
+
+@test "devices and counters are listed" {
+	: >disk.img
+	truncate -s 1M disk.img
+	start vm --name web -d disk.img,format=raw --balloon --stats
+	ask lkvm/web.sock x-lkvm-devices | jq -c '.[]' >devices
+	grep -qx '{"name":"serial0","type":"serial","transport":"board","address":"port 0x3f8","gsi":4}' devices
+	grep -qx '{"name":"vda","type":"virtio-blk","transport":"pci","address":"00:01.0","gsi":17}' devices
+	[ "$(ask lkvm/web.sock x-lkvm-balloon-stats)" = '{"target":0,"actual":0,"guest":{}}' ]
+	[ "$(ask lkvm/web.sock balloon '{"value": 8388608}')" = '{}' ]
+	[ "$(ask lkvm/web.sock x-lkvm-balloon-stats | jq .target)" = 8388608 ]
+	ask lkvm/web.sock balloon '{"value": 16777217}' | grep -q "at most 16777216 bytes"
+	# The same rows as those of --stats, as far as they do not change.
+	ask lkvm/web.sock x-lkvm-stats |
+		jq -r 'to_entries[] | .key as $who | .value | to_entries[] | "\($who) \(.key) \(.value)"' |
+		grep -v ^vcpu >asked
+	qmp lkvm/web.sock quit
+	ended vm 0
+	[ "$(wc -l <asked)" -gt 15 ]
+	diff asked <(awk 'NR > 1 && !/^vcpu/ { print $1, $2, $3 }' vm.err)
+}
+
+@test "a virtio-mmio device has an address" {
+	: >disk.img
+	truncate -s 1M disk.img
+	start vm --name web -d disk.img,format=raw --virtio-transport mmio
+	ask lkvm/web.sock x-lkvm-devices | jq -c '.[]' |
+		grep -E '"name":"vda".*"transport":"mmio","address":"0xf[0-9a-f]{7}","gsi":[0-9]+'
+}

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The control socket's server, over a socket: what clients get whatever they
+ * send, and however they behave. The VM's loop runs on a thread of its own.
+ */
+#include "control.h"
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <lkvm/json-frame.h>
+#include <lkvm/unix-socket.h>
+
+/* A server that answers no more ends the test by SIGALRM. */
+#define TIME_LIMIT 60
+
+struct server {
+	struct control_fixture fixture;
+	char folder[32];
+	char path[64];
+	pthread_t thread;
+	struct chardev *console; /* the end that a guest would have */
+	char typed[64]; /* what it was given */
+	_Atomic size_t nr_typed;
+	size_t room; /* for what it still takes */
+};
+
+static size_t guest_receive(void *opaque, const void *data, size_t len)
+{
+	struct server *s = opaque;
+	size_t taken = MIN(len, s->room);
+
+	memcpy(s->typed + s->nr_typed, data, taken);
+	s->room -= taken;
+	s->nr_typed += taken;
+	return taken;
+}
+
+static void guest_writable(void *opaque)
+{
+	(void)opaque;
+}
+
+static const struct chardev_frontend_ops guest_ops = {
+	.receive = guest_receive,
+	.writable = guest_writable,
+};
+
+static void *run_loop(void *opaque)
+{
+	struct server *s = opaque;
+
+	loop_run(s->fixture.vm.machine.loop);
+	return NULL;
+}
+
+static int setup(void **state)
+{
+	struct server *s = calloc(1, sizeof(*s));
+
+	assert_non_null(s);
+	alarm(TIME_LIMIT);
+	strcpy(s->folder, "/tmp/lkvm-test-XXXXXX");
+	assert_non_null(mkdtemp(s->folder));
+	snprintf(s->path, sizeof(s->path), "%s/vm.sock", s->folder);
+	fixture_init(&s->fixture);
+	s->fixture.config.control = s->path;
+	s->console = console_hub_chardev(s->fixture.vm.console);
+	s->console->frontend = &guest_ops;
+	s->console->opaque = s;
+	s->room = sizeof(s->typed);
+	assert_int_equal(control_create(&s->fixture.vm), 0);
+	assert_int_equal(pthread_create(&s->thread, NULL, run_loop, s), 0);
+	*state = s;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct server *s = *state;
+
+	loop_stop(s->fixture.vm.machine.loop);
+	pthread_join(s->thread, NULL);
+	control_destroy(&s->fixture.vm);
+	assert_int_equal(access(s->path, F_OK), -1);
+	s->console->frontend = NULL;
+	fixture_release(&s->fixture);
+	rmdir(s->folder);
+	free(s);
+	alarm(0);
+	return 0;
+}
+
+/* ---- clients ------------------------------------------------------------- */
+
+static int connect_to(struct server *s)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	strcpy(address.sun_path, s->path);
+	assert_int_equal(
+		connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static void say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL),
+			 strlen(text));
+}
+
+/* The next line, without its end; NULL at the end of the stream. */
+static char *line_of(int fd)
+{
+	static char line[1 << 16];
+	size_t len = 0;
+
+	do {
+		ssize_t got = read(fd, line + len, 1);
+
+		if (got <= 0)
+			return NULL;
+		assert_true(len < sizeof(line) - 1);
+	} while (line[len++] != '\n');
+	assert_true(len >= 2);
+	assert_int_equal(line[len - 2], '\r');
+	line[len - 2] = '\0';
+	return line;
+}
+
+static void hears(int fd, const char *text)
+{
+	const char *line = line_of(fd);
+
+	assert_non_null(line);
+	assert_string_equal(line, text);
+}
+
+static void hears_end(int fd)
+{
+	assert_null(line_of(fd));
+	close(fd);
+}
+
+#define NOTHING "{\"return\":{}}"
+#define RUNNING "{\"return\":{\"status\":\"running\",\"running\":true}}"
+
+static int greet(struct server *s)
+{
+	int fd = connect_to(s);
+	const char *greeting = line_of(fd);
+
+	assert_non_null(greeting);
+	assert_non_null(strstr(greeting, "{\"QMP\":{\"version\":{\"qemu\":{"));
+	assert_non_null(strstr(greeting, "\"capabilities\":[]}}"));
+	say(fd, "{\"execute\":\"qmp_capabilities\"}");
+	hears(fd, NOTHING);
+	return fd;
+}
+
+/* The server serves others, whatever has happened. */
+static void works(struct server *s)
+{
+	int fd = greet(s);
+
+	say(fd, "{\"execute\":\"query-status\"}");
+	hears(fd, RUNNING);
+	close(fd);
+}
+
+/* ---- tests --------------------------------------------------------------- */
+
+static void commands_come_cut_anywhere(void **state)
+{
+	static const char text[] =
+		" {\"execute\":\"query-status\",\"id\":\"}\\\"{\"}"
+		"{\"execute\":\"query-kvm\"}\r\n\n[]";
+	int fd = greet(*state);
+
+	for (size_t step = 1; step < sizeof(text); step++) {
+		for (size_t at = 0; at < strlen(text); at += step) {
+			size_t len = MIN(step, strlen(text) - at);
+
+			assert_int_equal(send(fd, text + at, len, 0), len);
+		}
+		hears(fd, "{\"return\":{\"status\":\"running\","
+			  "\"running\":true},\"id\":\"}\\\"{\"}");
+		hears(fd, "{\"return\":{\"enabled\":true,\"present\":true}}");
+		hears(fd, "{\"error\":{\"class\":\"GenericError\",\"desc\":"
+			  "\"QMP input must be a JSON object\"}}");
+	}
+	close(fd);
+}
+
+static void all_that_is_said_before_the_end_is_answered(void **state)
+{
+	int fd = greet(*state);
+
+	say(fd, "{\"execute\":\"query-status\"}{\"execute\":\"stop\"}{\"a\"");
+	shutdown(fd, SHUT_WR);
+	hears(fd, RUNNING);
+	assert_non_null(strstr(line_of(fd), "STOP"));
+	hears(fd, NOTHING);
+	hears_end(fd);
+}
+
+static void events_go_to_those_who_have_negotiated(void **state)
+{
+	struct server *s = *state;
+	int watcher = greet(s);
+	int mute = connect_to(s);
+	int fd = greet(s);
+	const char *line;
+
+	assert_non_null(line_of(mute));
+	say(fd, "{\"execute\":\"stop\"}");
+	/* What a command causes comes before its reply. */
+	line = line_of(fd);
+	assert_non_null(strstr(line, "{\"timestamp\":{\"seconds\":"));
+	assert_non_null(strstr(line, "\"event\":\"STOP\"}"));
+	hears(fd, NOTHING);
+	assert_non_null(strstr(line_of(watcher), "\"event\":\"STOP\"}"));
+	say(mute, "{\"execute\":\"stop\"}");
+	assert_non_null(strstr(line_of(mute), "CommandNotFound"));
+	vm_event(&s->fixture.vm, "POWERDOWN", NULL);
+	assert_non_null(strstr(line_of(watcher), "\"event\":\"POWERDOWN\"}"));
+	/* Nor do they hear what is for --events alone. */
+	vm_event_own(&s->fixture.vm, "START", NULL);
+	vm_event(&s->fixture.vm, "RESET", json_pack("{s:b}", "guest", 1));
+	assert_non_null(
+		strstr(line_of(watcher),
+		       "\"event\":\"RESET\",\"data\":{\"guest\":true}}"));
+	close(watcher);
+	close(mute);
+	close(fd);
+}
+
+static void what_is_too_long_ends_its_client(void **state)
+{
+	static char text[CONTROL_MAX_MESSAGE];
+	int fd = greet(*state);
+
+	/* The longest command that there can be. */
+	memset(text, ' ', sizeof(text));
+	memcpy(text, "{\"execute\":\"query-status\"", 25);
+	text[sizeof(text) - 1] = '}';
+	assert_int_equal(send(fd, text, sizeof(text), 0), sizeof(text));
+	hears(fd, RUNNING);
+	text[sizeof(text) - 1] = ' ';
+	assert_int_equal(send(fd, text, sizeof(text), 0), sizeof(text));
+	assert_non_null(strstr(line_of(fd), "the command is too long"));
+	hears_end(fd);
+	works(*state);
+}
+
+static void what_is_too_deep_ends_its_client(void **state)
+{
+	char text[JSON_FRAME_MAX_DEPTH + 2];
+	int fd = greet(*state);
+
+	memset(text, '[', sizeof(text));
+	text[JSON_FRAME_MAX_DEPTH + 1] = '\0';
+	say(fd, text);
+	assert_non_null(strstr(line_of(fd), "nested too deeply"));
+	hears_end(fd);
+	works(*state);
+}
+
+static void a_gibibyte_without_an_end_is_cut_off(void **state)
+{
+	static char block[1 << 20];
+	int fd = greet(*state);
+	uint64_t sent = 0;
+	ssize_t got;
+
+	memset(block, 'x', sizeof(block));
+	do {
+		got = send(fd, block, sizeof(block), MSG_NOSIGNAL);
+		sent += got > 0 ? (uint64_t)got : 0;
+	} while (got > 0 && sent < GIB);
+	assert_true(sent < GIB);
+	close(fd);
+	works(*state);
+}
+
+static void who_does_not_read_is_read_no_more(void **state)
+{
+	static const char command[] = "{\"execute\":\"query-commands\"}";
+	struct server *s = *state;
+	int fd = greet(s);
+	ssize_t got;
+
+	/* Its own replies fill the way back, and then its commands that here. */
+	do {
+		got = send(fd, command, strlen(command),
+			   MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (got < 0 && errno == EAGAIN) {
+			struct pollfd wait = { .fd = fd, .events = POLLOUT };
+
+			works(s);
+			if (!poll(&wait, 1, 50))
+				break;
+			got = 1;
+		}
+	} while (got > 0);
+	assert_int_equal(got, -1);
+	works(s);
+	/* It is served again as soon as it reads. */
+	for (unsigned int i = 0; i < 100; i++)
+		assert_non_null(strstr(line_of(fd), "query-commands"));
+	close(fd);
+	works(s);
+}
+
+static void who_does_not_take_events_is_ended(void **state)
+{
+	struct server *s = *state;
+	int idle = greet(s);
+	int fd = greet(s);
+	unsigned int rounds = 0;
+	uint64_t bytes = 0;
+	char text[4096];
+	ssize_t got;
+
+	/* Each round has the events delivered before the next. */
+	while (bytes < 4 * CONTROL_MAX_OUTPUT) {
+		say(fd, "{\"execute\":\"stop\"}{\"execute\":\"cont\"}");
+		for (unsigned int i = 0; i < 4; i++)
+			bytes += strlen(line_of(fd));
+		rounds++;
+	}
+	assert_true(rounds > 1000);
+	bytes = 0;
+	while ((got = read(idle, text, sizeof(text))) > 0)
+		bytes += (uint64_t)got;
+	/* The end came early, and nothing that was sent is lost before it. */
+	assert_true(bytes < 2 * CONTROL_MAX_OUTPUT);
+	close(idle);
+	close(fd);
+	works(s);
+}
+
+static void clients_may_go_at_any_time(void **state)
+{
+	static const char text[] =
+		"{\"execute\":\"query-commands\"}{\"execute\":\"stop\"}"
+		"{\"execute\":\"cont\"}{\"execute\":\"x-lkvm-console\"}";
+	struct server *s = *state;
+
+	for (size_t len = 0; len <= strlen(text); len++) {
+		int fd = greet(s);
+
+		assert_int_equal(send(fd, text, len, MSG_NOSIGNAL), len);
+		close(fd);
+	}
+	works(s);
+}
+
+static void clients_are_limited(void **state)
+{
+	int fds[CONTROL_MAX_CLIENTS];
+	int more;
+
+	for (unsigned int i = 0; i < CONTROL_MAX_CLIENTS; i++)
+		fds[i] = greet(*state);
+	more = connect_to(*state);
+	assert_non_null(strstr(line_of(more), "too many clients"));
+	hears_end(more);
+	say(fds[0], "{\"execute\":\"query-status\"}");
+	hears(fds[0], RUNNING);
+	/* The end of one makes room; when, is the server's to know. */
+	shutdown(fds[0], SHUT_WR);
+	hears_end(fds[0]);
+	fds[0] = greet(*state);
+	for (unsigned int i = 0; i < CONTROL_MAX_CLIENTS; i++)
+		close(fds[i]);
+}
+
+static void hears_bytes(int fd, const char *text)
+{
+	for (; *text; text++) {
+		char c = '\0';
+
+		assert_int_equal(read(fd, &c, 1), 1);
+		assert_int_equal(c, *text);
+	}
+}
+
+static void guest_says(struct server *s, const char *text)
+{
+	assert_int_equal(s->console->ops->write(s->console, text, strlen(text)),
+			 strlen(text));
+}
+
+static void a_console_has_several_watchers(void **state)
+{
+	struct server *s = *state;
+	int first = greet(s);
+	int second = greet(s);
+	int fd = greet(s);
+
+	guest_says(s, "boot\n");
+	say(first, "{\"execute\":\"x-lkvm-console\"}");
+	hears(first, "{\"return\":{\"backlog\":5}}");
+	hears_bytes(first, "boot\n");
+	say(second, "{\"execute\":\"x-lkvm-console\",\"id\":1}");
+	hears(second, "{\"return\":{\"backlog\":5},\"id\":1}");
+	hears_bytes(second, "boot\n");
+	guest_says(s, "login: ");
+	hears_bytes(first, "login: ");
+	hears_bytes(second, "login: ");
+	/* There are no events among it. */
+	say(fd, "{\"execute\":\"stop\"}");
+	assert_non_null(line_of(fd));
+	hears(fd, NOTHING);
+	guest_says(s, "\xff{}");
+	hears_bytes(first, "\xff{}");
+	close(first);
+	guest_says(s, "more");
+	hears_bytes(second, "\xff{}more");
+	close(second);
+	close(fd);
+}
+
+static void typed(struct server *s, const char *text)
+{
+	while (s->nr_typed < strlen(text))
+		usleep(100);
+	assert_int_equal(s->nr_typed, strlen(text));
+	assert_memory_equal(s->typed, text, strlen(text));
+}
+
+static void what_a_watcher_sends_is_typed(void **state)
+{
+	struct server *s = *state;
+	int fd = greet(s);
+	int other = greet(s);
+
+	say(fd, "{\"execute\":\"x-lkvm-console\"}");
+	hears(fd, "{\"return\":{\"backlog\":0}}");
+	say(fd, "{\"a\"");
+	typed(s, "{\"a\"");
+	say(other, "{\"execute\":\"x-lkvm-console-write\",\"arguments\":"
+		   "{\"data\":\"aGkK\"}}");
+	hears(other, "{\"return\":{\"taken\":3}}");
+	typed(s, "{\"a\"hi\n");
+	close(fd);
+	close(other);
+}
+
+static void a_slow_watcher_holds_nobody_up(void **state)
+{
+	static char text[1000];
+	struct server *s = *state;
+	int slow = greet(s);
+	int fd = greet(s);
+	uint64_t said = 0;
+	size_t taken;
+
+	memset(text, 'x', sizeof(text));
+	say(slow, "{\"execute\":\"x-lkvm-console\"}");
+	hears(slow, "{\"return\":{\"backlog\":0}}");
+	while (said < 4 * CONTROL_MAX_OUTPUT) {
+		taken = s->console->ops->write(s->console, text, sizeof(text));
+		said += taken;
+		if (taken == sizeof(text))
+			continue;
+		say(fd, "{\"execute\":\"query-status\"}");
+		hears(fd, RUNNING);
+	}
+	close(fd);
+	close(slow);
+	works(s);
+}
+
+static void a_second_server_has_no_such_place(void **state)
+{
+	struct server *s = *state;
+	struct control_fixture other;
+
+	fixture_init(&other);
+	other.config.control = s->path;
+	assert_int_equal(control_create(&other.vm), -EADDRINUSE);
+	control_destroy(&other.vm);
+	fixture_release(&other);
+	works(s);
+}
+
+#define SERVER_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SERVER_TEST(commands_come_cut_anywhere),
+		SERVER_TEST(all_that_is_said_before_the_end_is_answered),
+		SERVER_TEST(events_go_to_those_who_have_negotiated),
+		SERVER_TEST(what_is_too_long_ends_its_client),
+		SERVER_TEST(what_is_too_deep_ends_its_client),
+		SERVER_TEST(a_gibibyte_without_an_end_is_cut_off),
+		SERVER_TEST(who_does_not_read_is_read_no_more),
+		SERVER_TEST(who_does_not_take_events_is_ended),
+		SERVER_TEST(clients_may_go_at_any_time),
+		SERVER_TEST(clients_are_limited),
+		SERVER_TEST(a_console_has_several_watchers),
+		SERVER_TEST(what_a_watcher_sends_is_typed),
+		SERVER_TEST(a_slow_watcher_holds_nobody_up),
+		SERVER_TEST(a_second_server_has_no_such_place),
+	};
+
+	return cmocka_run_group_tests_name("control", tests, NULL, NULL);
+}

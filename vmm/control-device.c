@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Commands of the control socket for devices: the list of them and their
+ * counters, the balloon, a network device's link. See docs/control.md.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <lkvm/control-parts.h>
+#include <lkvm/net.h>
+#include <lkvm/util.h>
+#include <lkvm/virtio.h>
+#include <lkvm/vm.h>
+
+/* ---- counters ------------------------------------------------------------ */
+
+static void add_row(struct stats_sink *sink, const char *who, const char *what,
+		    uint64_t count)
+{
+	json_t *all = sink->opaque;
+	json_t *rows = json_object_get(all, who);
+
+	if (!rows) {
+		rows = json_object();
+		json_object_set_new(all, who, rows);
+	}
+	json_object_set_new(rows, what, control_number(count));
+}
+
+static void show_stats(struct control_call *call)
+{
+	struct stats_sink sink = { .row = add_row };
+
+	call->result = json_object();
+	sink.opaque = call->result;
+	vm_stats(call->vm, &sink);
+}
+
+/* ---- the balloon --------------------------------------------------------- */
+
+static struct device *find_balloon(struct control_call *call)
+{
+	for (struct device *d = call->vm->machine.devices; d; d = d->next)
+		if (d->type == &virtio_balloon_type)
+			return d;
+	control_fail(call, CONTROL_NOT_ACTIVE,
+		     "No balloon device has been activated");
+	return NULL;
+}
+
+static const struct control_arg balloon_args[] = {
+	{ "value", CONTROL_INTEGER, CONTROL_REQUIRED },
+	{ NULL, 0, 0 },
+};
+
+/* QMP counts what the guest keeps, the device what it gives up. */
+static void set_balloon(struct control_call *call)
+{
+	uint64_t ram = memory_size(&call->vm->machine.memory);
+	uint64_t value = control_integer(call, "value", 0);
+	struct device *balloon = find_balloon(call);
+
+	if (!balloon)
+		return;
+	if (!value || value > ram)
+		control_fail(call, CONTROL_GENERIC,
+			     "Parameter 'value' expects a size of at most "
+			     "%" PRIu64 " bytes",
+			     ram);
+	else
+		virtio_balloon_set_target(balloon, ram - value);
+}
+
+static void query_balloon(struct control_call *call)
+{
+	uint64_t ram = memory_size(&call->vm->machine.memory);
+	struct device *balloon = find_balloon(call);
+	struct virtio_balloon_info info;
+
+	if (!balloon)
+		return;
+	virtio_balloon_info(balloon, &info);
+	call->result = json_pack("{s:o}", "actual",
+				 control_number(ram - MIN(info.actual, ram)));
+}
+
+/* Of the device's rows those that the guest has told. */
+static void add_guest_row(struct stats_sink *sink, const char *who,
+			  const char *what, uint64_t count)
+{
+	static const char prefix[] = "guest-";
+
+	(void)who;
+	if (!strncmp(what, prefix, strlen(prefix)))
+		json_object_set_new(sink->opaque, what + strlen(prefix),
+				    control_number(count));
+}
+
+static void show_balloon_stats(struct control_call *call)
+{
+	struct device *balloon = find_balloon(call);
+	struct stats_sink sink = { .row = add_guest_row };
+	struct virtio_balloon_info info;
+
+	if (!balloon)
+		return;
+	virtio_balloon_info(balloon, &info);
+	sink.opaque = json_object();
+	balloon->type->stats(balloon, &sink);
+	call->result = json_pack("{s:o,s:o,s:o}", "target",
+				 control_number(info.target), "actual",
+				 control_number(info.actual), "guest",
+				 sink.opaque);
+}
+
+/* ---- network ------------------------------------------------------------- */
+
+static const struct control_arg link_args[] = {
+	{ "name", CONTROL_STRING, CONTROL_REQUIRED },
+	{ "up", CONTROL_BOOLEAN, CONTROL_REQUIRED },
+	{ NULL, 0, 0 },
+};
+
+static void set_link(struct control_call *call)
+{
+	const char *name = control_string(call, "name");
+	struct device *device = control_find_device(call, name);
+
+	if (!device)
+		return;
+	if (device->type == &virtio_net_type)
+		virtio_net_set_link(device, control_boolean(call, "up"));
+	else
+		control_fail(call, CONTROL_NO_DEVICE,
+			     "Device '%s' is no network device", name);
+}
+
+/* ---- the list ------------------------------------------------------------ */
+
+/*
+ * A platform device's region carries its name, and lies where its resource
+ * does. What has no region of its name leaves @address empty.
+ */
+static void find_on_board(const struct machine *machine,
+			  const struct device *device, char address[32],
+			  uint32_t *gsi)
+{
+	*gsi = RESOURCE_NO_GSI;
+	for (unsigned int i = 0; i < machine->nr_resources; i++) {
+		const struct resource *r = &machine->resource[i];
+		const struct bus *bus = r->pio ? &machine->pio : &machine->mmio;
+
+		for (unsigned int j = 0; j < bus->nr_regions; j++) {
+			const struct bus_region *region = bus->region[j];
+
+			if (region->base != r->base ||
+			    strcmp(region->name, device->name) != 0)
+				continue;
+			snprintf(address, 32, "%s0x%" PRIx64,
+				 r->pio ? "port " : "", r->base);
+			*gsi = r->gsi;
+			return;
+		}
+	}
+}
+
+static json_t *describe(const struct machine *machine, struct device *device)
+{
+	const struct device_place *place = &device->place;
+	uint32_t gsi = place->gsi;
+	char address[32] = "";
+
+	if (!place->transport)
+		find_on_board(machine, device, address, &gsi);
+	else if (!strcmp(place->transport, "pci"))
+		snprintf(address, sizeof(address), "00:%02x.0",
+			 (unsigned int)place->base);
+	else
+		snprintf(address, sizeof(address), "0x%" PRIx64, place->base);
+	return json_pack("{s:s,s:s,s:s,s:s*,s:o*}", "name", device->name,
+			 "type", device->type->name, "transport",
+			 place->transport ? place->transport : "board",
+			 "address", *address ? address : NULL, "gsi",
+			 gsi == RESOURCE_NO_GSI ? NULL : json_integer(gsi));
+}
+
+static void show_devices(struct control_call *call)
+{
+	const struct machine *machine = &call->vm->machine;
+
+	call->result = json_array();
+	for (struct device *d = machine->devices; d; d = d->next)
+		json_array_append_new(call->result, describe(machine, d));
+}
+
+const struct control_command control_device_commands[] = {
+	{ "balloon", balloon_args, set_balloon },
+	{ "query-balloon", NULL, query_balloon },
+	{ "set_link", link_args, set_link },
+	{ "x-lkvm-balloon-stats", NULL, show_balloon_stats },
+	{ "x-lkvm-devices", NULL, show_devices },
+	{ "x-lkvm-stats", NULL, show_stats },
+	{ NULL, NULL, NULL },
+};
