@@ -4,6 +4,7 @@
 #   make demo       boot Debian's kernel and a small disk (installs what lacks)
 #   make check      all tests; one line of counts at the end
 #   make install    DESTDIR and PREFIX as usual
+#   make deb        a Debian package of it
 #
 # Variants build beside each other: CC=clang, SAN=1 (address, undefined),
 # SAN=thread. V=1 shows commands.
@@ -12,6 +13,9 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR = $(PREFIX)/bin
 MANDIR = $(PREFIX)/share/man
+BASHDIR = $(PREFIX)/share/bash-completion/completions
+ZSHDIR = $(PREFIX)/share/zsh/site-functions
+FISHDIR = $(PREFIX)/share/fish/vendor_completions.d
 
 ifeq ($(origin CC),default)
 CC = gcc
@@ -48,7 +52,7 @@ CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
 	-Iinclude -pthread $(WARN) $(HARDEN) $(SAN_FLAGS) -MMD -MP
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -pthread $(SAN_FLAGS) $(LDFLAGS)
-LIBS := -ljansson -luring -laio -lz -lzstd -lfdt
+LIBS := -luring -laio -lz -lzstd -llzma -lfdt -ljansson
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
@@ -78,18 +82,22 @@ VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
 	virtio/queue-split.c virtio/queue.c virtio/rng.c \
 	virtio/vhost-vsock.c virtio/vhost.c virtio/vsock.c virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot-elf.c \
-	x86/boot-linux.c x86/boot.c x86/cpuid.c x86/fdt.c x86/mptable.c \
+	x86/boot-linux.c x86/boot-version.c x86/boot.c x86/cpuid.c x86/fdt.c x86/mptable.c \
 	x86/vcpu-state.c
-VMM := vmm/console-hub.c vmm/console-text.c vmm/control-block.c \
-	vmm/control-commands.c vmm/control-console.c vmm/control-device.c \
-	vmm/control-path.c vmm/control-vm.c vmm/control.c vmm/device-table.c \
-	vmm/endings.c vmm/event.c vmm/json-frame.c vmm/pin.c vmm/prompt.c \
-	vmm/stats.c \
-	vmm/terminal.c vmm/vcpu.c vmm/vm-create.c vmm/vm.c
-COMMANDS := builtin-balloon.c builtin-client.c builtin-console.c \
-	builtin-debug.c builtin-help.c builtin-list.c builtin-pause.c \
-	builtin-run-options.c builtin-run.c builtin-stat.c builtin-stop.c \
-	builtin-top-view.c builtin-top.c builtin-version.c
+VMM := vmm/cache.c vmm/console-hub.c vmm/console-text.c \
+	vmm/control-block.c vmm/control-commands.c vmm/control-console.c \
+	vmm/control-device.c vmm/control-path.c vmm/control-vm.c vmm/control.c \
+	vmm/describe.c vmm/device-table.c vmm/dry-run.c vmm/endings.c \
+	vmm/event.c vmm/guest-command.c vmm/guest-init.c vmm/initrd.c \
+	vmm/json-frame.c vmm/modules-pack.c vmm/modules.c vmm/output.c \
+	vmm/pin.c vmm/prompt.c vmm/rootfs-image.c vmm/rootfs.c vmm/stats.c \
+	vmm/terminal.c vmm/tty.c vmm/unpack.c vmm/vcpu.c vmm/vm-create.c \
+	vmm/vm.c
+COMMANDS := builtin-balloon.c builtin-client.c builtin-completion.c \
+	builtin-console.c builtin-debug.c builtin-help.c builtin-list.c \
+	builtin-pause.c builtin-run-guest.c builtin-run-options.c \
+	builtin-run.c builtin-sandbox.c builtin-setup.c builtin-stat.c \
+	builtin-stop.c builtin-top-view.c builtin-top.c builtin-version.c
 MAIN := main.c
 
 LIB_SRC := $(CORE) $(DISK) $(NET) $(HW) $(VIRTIO) $(X86) $(VMM) $(COMMANDS)
@@ -105,6 +113,21 @@ all: $(O)/lkvm
 
 $(O)/lkvm: $(OBJ)
 	$(call say,LD,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+# What runs as the first process of a guest, without a library.
+INIT_SRC := $(wildcard guest/*.c)
+INIT_FLAGS := -std=gnu17 -Iinclude $(WARN) -Os -ffreestanding -fno-pie -static \
+	-nostdlib -fno-stack-protector -fcf-protection=none \
+	-fno-asynchronous-unwind-tables -s \
+	-Wl,--build-id=none,-z,noexecstack,-z,norelro,-z,noseparate-code
+
+$(O)/guest-init: $(INIT_SRC) $(wildcard guest/*.h) \
+		include/lkvm/guest-protocol.h Makefile
+	@mkdir -p $(@D)
+	$(call say,INIT,$@)$(CC) $(INIT_FLAGS) -o $@ $(INIT_SRC)
+
+$(O)/obj/vmm/guest-init.o build/fuzz/obj/vmm/guest-init.o: $(O)/guest-init
+BASE_CFLAGS += -DGUEST_INIT_FILE='"$(O)/guest-init"'
 
 $(O)/liblkvm.a: $(LIB_OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
@@ -140,6 +163,7 @@ $(O)/tests/kvm/guests/%.elf: tests/kvm/guests/%.S tests/kvm/guests/guest.h \
 
 # Programs and guests of the benchmarks.
 BENCH := $(O)/tests/bench/bare-kvm $(O)/tests/bench/cpu-time \
+	$(O)/tests/bench/qmp-time \
 	$(O)/tests/bench/exit.elf $(O)/tests/bench/halt.elf
 
 $(O)/tests/bench/%: tests/bench/%.c Makefile
@@ -240,21 +264,40 @@ bench: deps
 	@$(MAKE) --no-print-directory all images $(BENCH)
 	@LKVM_TESTS=$(CURDIR)/$(O)/tests tests/bench/run
 
-install: all
+# Shells complete by what the program's own tables say.
+COMPLETION := $(O)/completion/bash $(O)/completion/zsh $(O)/completion/fish
+$(COMPLETION): $(O)/completion/%: $(O)/lkvm
+	@mkdir -p $(@D)
+	$(call say,MAKE,$@)$(O)/lkvm help --completion $* >$@.new && mv $@.new $@
+
+MANUAL := $(wildcard docs/*.1)
+
+install: all $(COMPLETION)
 	install -D -m 755 $(O)/lkvm $(DESTDIR)$(BINDIR)/lkvm
-	install -D -m 644 docs/lkvm.1 $(DESTDIR)$(MANDIR)/man1/lkvm.1
+	install -d $(DESTDIR)$(MANDIR)/man1
+	install -m 644 $(MANUAL) $(DESTDIR)$(MANDIR)/man1
+	install -D -m 644 $(O)/completion/bash $(DESTDIR)$(BASHDIR)/lkvm
+	install -D -m 644 $(O)/completion/zsh $(DESTDIR)$(ZSHDIR)/_lkvm
+	install -D -m 644 $(O)/completion/fish $(DESTDIR)$(FISHDIR)/lkvm.fish
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/lkvm $(DESTDIR)$(MANDIR)/man1/lkvm.1
+	rm -f $(DESTDIR)$(BINDIR)/lkvm $(DESTDIR)$(BASHDIR)/lkvm \
+		$(DESTDIR)$(ZSHDIR)/_lkvm $(DESTDIR)$(FISHDIR)/lkvm.fish \
+		$(MANUAL:docs/%=$(DESTDIR)$(MANDIR)/man1/%)
+
+# The package goes to build/deb, once lintian has found no error in it.
+deb: all
+	@scripts/make-deb $(VERSION)
 
 clean:
-	rm -rf build/obj build/lkvm build/liblkvm.a build/tests build/hdr \
+	rm -rf build/obj build/lkvm build/liblkvm.a build/guest-init build/tests \
+		build/hdr \
 		build/clang* build/san* build/thread* build/fuzz
 
 distclean:
 	rm -rf build
 
-.PHONY: all tests deps demo images check hdr-check layer-check analyze \
+.PHONY: all tests deb deps demo images check hdr-check layer-check analyze \
 	analyze-deps bench fuzz install uninstall clean distclean $(ANALYZE_SRC)
 .SECONDARY:
 

@@ -14,6 +14,7 @@
 #include <lkvm/commands.h>
 #include <lkvm/config.h>
 #include <lkvm/log.h>
+#include <lkvm/machine.h>
 #include <lkvm/net.h>
 #include <lkvm/pin.h>
 #include <lkvm/run-options.h>
@@ -48,8 +49,47 @@ static int add_params(void *target, const struct option_desc *desc,
 	return 0;
 }
 
-static int add_request(struct run_options *options,
-		       const struct device_type *type, void *config)
+/* --env NAME=VALUE, or NAME, with the value that it has here, if any. */
+static int add_env(void *target, const struct option_desc *desc,
+		   const char *value)
+{
+	struct run_options *options = target;
+	struct guest_command_options *command = &options->command;
+	size_t len = strcspn(value, "=");
+	char **grown;
+	char *text;
+
+	(void)desc;
+	if (!len) {
+		log_err("run", "--env: bad value '%s': use NAME=VALUE or NAME",
+			value);
+		return -EINVAL;
+	}
+	if (!value[len]) {
+		const char *here = getenv(value);
+
+		if (!here)
+			return 0;
+		if (asprintf(&text, "%s=%s", value, here) < 0)
+			return -ENOMEM;
+	} else {
+		text = strdup(value);
+		if (!text)
+			return -ENOMEM;
+	}
+	grown = reallocarray(options->env, command->nr_env + 1, sizeof(*grown));
+	if (!grown) {
+		free(text);
+		return -ENOMEM;
+	}
+	grown[command->nr_env++] = text;
+	options->env = grown;
+	command->env = (const char *const *)grown;
+	return 0;
+}
+
+int run_options_add_device(struct run_options *options,
+			   const struct device_type *type, void *config)
 {
 	struct device_request *grown = reallocarray(options->devices,
 						    options->nr_devices + 1,
@@ -86,10 +126,21 @@ static int add_device(void *target, const struct option_desc *desc,
 					 config + type->config_size, config);
 	}
 	if (!err)
-		err = add_request(target, type, config);
+		err = run_options_add_device(target, type, config);
 	if (err)
 		free(config);
 	return err;
+}
+
+/* -d: an image, or a folder. */
+static int add_disk(void *target, const struct option_desc *desc,
+		    const char *value)
+{
+	int ret = root_folder_take(target, value);
+
+	if (ret)
+		return ret < 0 ? ret : 0;
+	return add_device(target, desc, value);
 }
 
 /* --port: all of them make one device. */
@@ -154,6 +205,56 @@ static void release_patterns(struct pattern_list *list)
 	free(list->pattern);
 }
 
+/* --root PATH[,KEY=VALUE...] */
+static int set_root(void *target, const struct option_desc *desc,
+		    const char *value)
+{
+	struct run_options *options = target;
+	char *text = strdup(value);
+
+	if (!text)
+		return -ENOMEM;
+	free(options->root_text);
+	options->root_text = text;
+	options->rootfs.root = (struct rootfs_root) { 0 };
+	return options_parse_list(desc->keys, rootfs_root_positional, "--root",
+				  text, &options->rootfs.root);
+}
+
+/* --rw DIR, --ro DIR: desc->arg is not NULL for the former. */
+static int add_share(void *target, const struct option_desc *desc,
+		     const char *value)
+{
+	struct rootfs_options *rootfs = &((struct run_options *)target)->rootfs;
+
+	if (rootfs->nr_shares == ROOTFS_MAX_SHARES) {
+		log_err("run", "--%s: there can be no more than %u folders",
+			desc->name, ROOTFS_MAX_SHARES);
+		return -EINVAL;
+	}
+	rootfs->shares[rootfs->nr_shares++] = (struct rootfs_share) {
+		.path = value,
+		.writable = desc->arg,
+	};
+	return 0;
+}
+
+static int add_tty(void *target, const struct option_desc *desc,
+		   const char *value)
+{
+	struct run_options *options = target;
+	unsigned int index = (unsigned int)value[0] - '0';
+
+	(void)desc;
+	if (index >= MACHINE_SERIALS || value[1]) {
+		log_err("run", "--tty: bad value '%s': use 0 to %u", value,
+			MACHINE_SERIALS - 1);
+		return -EINVAL;
+	}
+	options->ttys |= BIT(index);
+	return 0;
+}
+
 #define FIELD(name) offsetof(struct run_options, name)
 
 const struct option_desc run_options[] = {
@@ -166,12 +267,27 @@ const struct option_desc run_options[] = {
 	  "kernel command line, after the defaults (may repeat)",
 	  .call = add_params },
 	{ OPTION_CALL, 'd', "disk", "FILE[,KEY=VALUE...]",
-	  "disk image or block device (may repeat); keys below",
-	  .call = add_device, .keys = virtio_blk_keys,
+	  "disk image or block device (may repeat), keys below; or DIR|NAME[,ro]",
+	  .call = add_disk, .keys = virtio_blk_keys,
 	  .arg = &virtio_blk_type },
 	{ OPTION_CALL, 0, "9p", "DIR[,TAG][,KEY=VALUE...]",
 	  "share a folder by 9P2000.L (may repeat); keys below",
 	  .call = add_device, .keys = virtio_9p_keys, .arg = &virtio_9p_type },
+	{ OPTION_CALL, 0, "root", "PATH[,KEY=VALUE...]",
+	  "root of a command: a folder or an image (default: the host's); keys "
+	  "below",
+	  .call = set_root, .keys = rootfs_root_keys },
+	{ OPTION_STRING, 0, "sandbox", "SCRIPT",
+	  "run this file of the host's in the guest", .offset = FIELD(sandbox) },
+	{ OPTION_CALL, 0, "ro", "DIR",
+	  "the command has DIR at the same path, to read (may repeat)",
+	  .call = add_share },
+	{ OPTION_CALL, 0, "rw", "DIR",
+	  "the same, and what it writes there stays (may repeat)",
+	  .call = add_share, .arg = "" },
+	{ OPTION_STRING, 0, "modules", "DIR",
+	  "modules of the kernel (default: beside it, then /lib/modules)",
+	  .offset = FIELD(modules) },
 	{ OPTION_CALL, 'n', "network", "KEY=VALUE[,...]",
 	  "network device (may repeat); keys below", .call = add_device,
 	  .keys = virtio_net_keys, .arg = &virtio_net_type },
@@ -182,9 +298,26 @@ const struct option_desc run_options[] = {
 	{ OPTION_ENUM, 0, "console", "serial|virtio",
 	  "which device the terminal is: ttyS0 or hvc0 (default: serial)",
 	  .offset = FIELD(console), .choices = consoles },
+	{ OPTION_CALL, 0, "tty", "N",
+	  "serial port N of the guest is a pseudo-terminal (may repeat)",
+	  .call = add_tty },
 	{ OPTION_CALL, 0, "port", "name=NAME,to=WHERE[,from=PATH]",
 	  "a port /dev/virtio-ports/NAME (may repeat); keys below",
 	  .call = add_port, .keys = virtio_port_keys },
+	{ OPTION_STRING, 0, "klog", "FILE",
+	  "with a command: write the console, the kernel's log, to FILE",
+	  .offset = FIELD(klog) },
+	{ OPTION_STRING, 0, "cwd", "DIR",
+	  "folder in the guest where the command starts (default: this one)",
+	  .offset = FIELD(command.cwd) },
+	{ OPTION_CALL, 0, "env", "NAME[=VALUE]",
+	  "environment of the command (may repeat)", .call = add_env },
+	{ OPTION_STRING, 0, "user", "USER",
+	  "whom the command runs as: NAME or UID[:GID] (default: root)",
+	  .offset = FIELD(command.user) },
+	{ OPTION_FLAG, 0, "console-packed", NULL,
+	  "offer packed rings to the guest for hvc0 and the ports",
+	  .offset = FIELD(console_packed) },
 	{ OPTION_CALL, 0, "balloon", "[=KEY=VALUE...]",
 	  "memory balloon; keys below", .call = add_device,
 	  .keys = virtio_balloon_keys, .optional = true,
@@ -254,6 +387,11 @@ const struct option_desc run_options[] = {
 	{ OPTION_FLAG, 0, "debug-exit", NULL,
 	  "a write of V to port 0xf4 exits with status (V << 1) | 1",
 	  .offset = FIELD(debug_exit) },
+	{ OPTION_FLAG, 0, "dry-run", NULL,
+	  "print the machine that would run, and make nothing",
+	  .offset = FIELD(dry_run) },
+	{ OPTION_FLAG, 0, "json", NULL, "print it as JSON",
+	  .offset = FIELD(json) },
 	{ OPTION_FLAG, 0, "stats", NULL,
 	  "print counters of exits and devices at the end",
 	  .offset = FIELD(stats) },
@@ -305,7 +443,8 @@ static int add_consoles(struct run_options *options)
 	for (unsigned int i = 0; i < options->ports.nr_ports; i++) {
 		if (strcmp(options->ports.port[i].to, "stdio") != 0)
 			continue;
-		if (options->console != CONSOLE_SERIAL) {
+		if (options->console != CONSOLE_SERIAL ||
+		    options->command.argv) {
 			log_err("run",
 				"port %s: the standard streams are taken",
 				options->ports.port[i].name);
@@ -323,13 +462,55 @@ static int add_consoles(struct run_options *options)
 		if (!copy)
 			return -ENOMEM;
 		*copy = wanted[i];
-		err = add_request(options, &virtio_console_type, copy);
+		copy->packed = options->console_packed;
+		err = run_options_add_device(options, &virtio_console_type, copy);
 		if (err) {
 			free(copy);
 			return err;
 		}
 	}
 	return 0;
+}
+
+/* What only a command has a use for. */
+static int check_command_options(const struct run_options *options)
+{
+	const struct guest_command_options *command = &options->command;
+	const char *option = options->klog    ? "klog" :
+			     command->cwd     ? "cwd" :
+			     command->nr_env  ? "env" :
+			     command->user    ? "user" :
+			     options->modules ? "modules" :
+						NULL;
+
+	if (!option)
+		return 0;
+	log_err("run", "--%s: there is no command (add -- COMMAND)", option);
+	return -EINVAL;
+}
+
+static int complete_command(struct run_options *options)
+{
+	struct guest_command_options *command = &options->command;
+	struct option_desc none = { 0 };
+
+	if (!command->argv)
+		return check_command_options(options);
+	if (!*command->argv[0]) {
+		log_err("run", "the command's name is empty");
+		return -EINVAL;
+	}
+	if (command->cwd && command->cwd[0] != '/') {
+		log_err("run", "--cwd: '%s' is no absolute path", command->cwd);
+		return -EINVAL;
+	}
+	options->here = getcwd(NULL, 0);
+	command->try_cwd = options->here;
+	command->tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	for (unsigned int i = 0; i < command->nr_env; i++)
+		if (!strncmp(command->env[i], "TERM=", 5))
+			return 0;
+	return command->tty ? add_env(options, &none, "TERM") : 0;
 }
 
 static int complete_pins(struct run_options *options)
@@ -365,6 +546,10 @@ static int check_values(const struct run_options *options)
 			"digits, '.', '_' or '-', and begin with a letter, "
 			"a digit or '_'",
 			options->name);
+		return -EINVAL;
+	}
+	if (options->json && !options->dry_run) {
+		log_err("run", "--json goes with --dry-run only");
 		return -EINVAL;
 	}
 	if (options->ram_bytes % 4096) {
@@ -405,10 +590,20 @@ static int add_default_network(struct run_options *options)
 	memcpy(config, virtio_net_type.defaults, sizeof(*config));
 	config->mode = NET_MODE_USER;
 	config->implicit = true;
-	err = add_request(options, &virtio_net_type, config);
+	err = run_options_add_device(options, &virtio_net_type, config);
 	if (err)
 		free(config);
 	return err;
+}
+
+bool run_options_has_param(const struct run_options *options, const char *key)
+{
+	const char *params = options->params;
+
+	for (const char *at = params; at && (at = strstr(at, key)); at++)
+		if (at == params || at[-1] == ' ')
+			return true;
+	return false;
 }
 
 int run_options_parse(struct run_options *options, int argc, char **argv,
@@ -440,6 +635,8 @@ int run_options_complete(struct run_options *options)
 	fill_defaults(options);
 	err = complete_pins(options);
 	if (!err)
+		err = complete_command(options);
+	if (!err)
 		err = add_consoles(options);
 	if (!err)
 		err = add_default_network(options);
@@ -455,6 +652,12 @@ void run_options_release(struct run_options *options)
 	free(options->devices);
 	for (unsigned int i = 0; i < options->ports.nr_ports; i++)
 		free(options->port_text[i]);
+	free(options->root_text);
+	root_folder_release(&options->folder);
+	for (unsigned int i = 0; i < options->command.nr_env; i++)
+		free(options->env[i]);
+	free(options->env);
+	free(options->here);
 	release_patterns(&options->expect);
 	release_patterns(&options->fail);
 	free(options->params);

@@ -11,10 +11,18 @@
 
 #include <lkvm/commands.h>
 #include <lkvm/control-path.h>
+#include <lkvm/dry-run.h>
+#include <lkvm/guest-protocol.h>
 #include <lkvm/log.h>
+#include <lkvm/run-guest.h>
 #include <lkvm/run-options.h>
 #include <lkvm/virtio.h>
 #include <lkvm/vm.h>
+
+/* For a kernel that mounts a folder itself. */
+#define FOLDER_ROOT                                  \
+	" root=" ROOT_FOLDER_TAG " rootfstype=9p "   \
+	"rootflags=trans=virtio,version=9p2000.L"
 
 /* kvmtool's places for a kernel; NULL when none of them has one. */
 static char *find_kernel(void)
@@ -43,15 +51,6 @@ static char *find_kernel(void)
 	return NULL;
 }
 
-/* Does the user's command line set @key ("root=")? */
-static bool has_param(const char *params, const char *key)
-{
-	for (const char *at = params; at && (at = strstr(at, key)); at++)
-		if (at == params || at[-1] == ' ')
-			return true;
-	return false;
-}
-
 /*
  * The complete command line: what a boot needs, then the user's words, which
  * win. Owned by the caller; NULL when memory is short.
@@ -60,24 +59,36 @@ static char *build_cmdline(const struct run_options *options)
 {
 	const char *params = options->params ? options->params : "";
 	const struct virtio_blk_options *root = NULL;
+	const bool command = options->command.argv;
+	const char *init = command ? " rdinit=" GUEST_INIT_PATH : "";
 	const char *panic = "";
+	const char *quiet = "";
 	const char *disk = "";
 	char *cmdline;
 
 	if (options->nodefaults)
-		return strdup(params);
+		return asprintf(&cmdline, "%s%s", params, init) < 0 ? NULL :
+								      cmdline;
 	/* Nobody there to read a dead screen: end, so that CI goes on. */
-	if (!isatty(STDIN_FILENO) && !has_param(params, "panic="))
+	if ((!isatty(STDIN_FILENO) || command) &&
+	    !run_options_has_param(options, "panic="))
 		panic = " panic=-1";
+	/* A log that nobody reads only takes time. */
+	if (command && !options->klog)
+		quiet = " quiet";
 	for (unsigned int i = 0; i < options->nr_devices && !root; i++)
 		if (options->devices[i].type == &virtio_blk_type)
 			root = options->devices[i].config;
-	if (root && !has_param(params, "root="))
+	if (options->folder.found && !command &&
+	    !run_options_has_param(options, "root="))
+		disk = options->folder.read_only ? FOLDER_ROOT " ro" :
+						   FOLDER_ROOT " rw";
+	else if (root && !command && !run_options_has_param(options, "root="))
 		disk = root->read_only ? " root=/dev/vda ro" :
 					 " root=/dev/vda rw";
-	if (asprintf(&cmdline, "%s%s%s%s%s",
+	if (asprintf(&cmdline, "%s%s%s%s%s%s%s",
 		     arch_default_cmdline(options->console != CONSOLE_VIRTIO),
-		     panic, disk, *params ? " " : "", params) < 0)
+		     panic, quiet, disk, init, *params ? " " : "", params) < 0)
 		return NULL;
 	return cmdline;
 }
@@ -129,7 +140,8 @@ static int choose_control(const struct run_options *options,
 }
 
 static int run_vm(const struct run_options *options, const char *kernel,
-		  char *cmdline, uint64_t start_ns)
+		  char *cmdline, const struct run_guest *guest,
+		  uint64_t start_ns)
 {
 	struct control_path path, folder;
 	struct vm_config config = {
@@ -153,6 +165,9 @@ static int run_vm(const struct run_options *options, const char *kernel,
 		.timeout_ns = options->timeout_ns,
 		.grace_ns = options->grace_ns,
 		.console = (enum console)options->console,
+		.command = options->command.argv ? &options->command : NULL,
+		.klog = options->klog,
+		.ttys = options->ttys,
 		.debug_exit = options->debug_exit,
 		.stats = options->stats,
 		.boot_timer = options->boot_timer,
@@ -166,6 +181,11 @@ static int run_vm(const struct run_options *options, const char *kernel,
 
 	if (choose_control(options, &path, &folder, &config))
 		return STATUS_LKVM_FAILED;
+	run_guest_apply(guest, &config);
+	if (options->dry_run)
+		return dry_run(&config, options->json, stdout) ?
+			       STATUS_LKVM_FAILED :
+			       STATUS_OK;
 	if (vm_create(&config, &vm))
 		return STATUS_LKVM_FAILED;
 	status = vm_run(vm);
@@ -173,25 +193,34 @@ static int run_vm(const struct run_options *options, const char *kernel,
 	return status;
 }
 
-static int run_with(const struct run_options *options, uint64_t start_ns)
+static int run_with(struct run_options *options, uint64_t start_ns)
 {
 	char *found = options->kernel ? NULL : find_kernel();
 	const char *kernel = options->kernel ? options->kernel : found;
-	char *cmdline = build_cmdline(options);
+	struct run_guest guest = { .nr_fds = 0 };
 	int status = STATUS_LKVM_FAILED;
+	char *cmdline = NULL;
 
+	if (kernel)
+		run_guest_default(options, kernel);
+	if (run_options_complete(options))
+		goto out;
+	cmdline = build_cmdline(options);
 	if (!kernel)
 		log_err("run", "no kernel found (name one with --kernel)");
 	else if (!cmdline)
 		log_err("run", "out of memory");
-	else
-		status = run_vm(options, kernel, cmdline, start_ns);
+	else if (!root_folder_prepare(options) &&
+		 !run_guest_prepare(&guest, options, kernel))
+		status = run_vm(options, kernel, cmdline, &guest, start_ns);
+out:
+	run_guest_release(&guest);
 	free(cmdline);
 	free(found);
 	return status;
 }
 
-int command_run(int argc, char **argv)
+static int run_command_line(int argc, char **argv, bool sandbox)
 {
 	uint64_t start_ns = now_ns();
 	int status = STATUS_LKVM_FAILED;
@@ -201,20 +230,26 @@ int command_run(int argc, char **argv)
 	if (run_options_parse(&options, argc, argv, &rest))
 		goto out;
 	if (options.help) {
-		char *help[] = { "help", "run", NULL };
+		char *help[] = { "help", sandbox ? "sandbox" : "run", NULL };
 
 		status = command_help(2, help);
 		goto out;
 	}
-	if (rest < argc) {
-		log_err("run",
-			"'-- %s': commands in the guest are not supported",
-			argv[rest]);
-		goto out;
-	}
-	if (!run_options_complete(&options))
+	if (rest < argc)
+		options.command.argv = argv + rest;
+	if (!root_folder_complete(&options, sandbox))
 		status = run_with(&options, start_ns);
 out:
 	run_options_release(&options);
 	return status;
+}
+
+int command_run(int argc, char **argv)
+{
+	return run_command_line(argc, argv, false);
+}
+
+int command_sandbox(int argc, char **argv)
+{
+	return run_command_line(argc, argv, true);
 }

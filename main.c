@@ -18,6 +18,19 @@ const struct command commands[] = {
 		.run = command_run,
 	},
 	{
+		.name = "sandbox",
+		.arguments = "[OPTIONS] [KERNEL] -- COMMAND",
+		.summary = "Run a command in a guest whose root is a folder",
+		.options = run_options,
+		.run = command_sandbox,
+	},
+	{
+		.name = "setup",
+		.arguments = "NAME",
+		.summary = "Make a folder that is a guest's root",
+		.run = command_setup,
+	},
+	{
 		.name = "list",
 		.arguments = "[OPTIONS]",
 		.summary = "List virtual machines",
@@ -90,6 +103,7 @@ const struct command commands[] = {
 		.name = "help",
 		.arguments = "[COMMAND]",
 		.summary = "Explain lkvm, or one of its commands",
+		.options = help_options,
 		.run = command_help,
 	},
 	{ .name = NULL },

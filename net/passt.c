@@ -494,18 +494,54 @@ static int launch(struct passt *passt, char *const *argv)
 	return err;
 }
 
-static int fail_launch(const struct passt *passt, int err)
+static int no_passt(const char *name, bool implicit)
 {
-	if (err != -ENOENT)
-		return fail(passt, err, strerror(-err));
-	if (passt->implicit)
+	if (implicit)
 		log_warn("net", "no network: there is no passt (install the "
 				"package passt, or -n mode=none for none)");
 	else
 		log_err("net",
 			"%s: mode=user needs passt (install the package "
 			"passt)",
-			passt->name);
+			name);
+	return -ENOENT;
+}
+
+static int fail_launch(const struct passt *passt, int err)
+{
+	if (err != -ENOENT)
+		return fail(passt, err, strerror(-err));
+	return no_passt(passt->name, passt->implicit);
+}
+
+/* Would posix_spawnp() find it? */
+static bool in_path(const char *program)
+{
+	const char *dir = getenv("PATH");
+	bool found = false;
+
+	while (dir && !found) {
+		size_t len = strcspn(dir, ":");
+		char *path;
+
+		if (asprintf(&path, "%.*s/%s", (int)len, dir, program) < 0)
+			break;
+		found = !access(path, X_OK);
+		free(path);
+		dir = dir[len] ? dir + len + 1 : NULL;
+	}
+	return found;
+}
+
+int net_user_check(const struct net_options *options, const char *name)
+{
+	struct passt_args args;
+	int err = passt_args_init(&args, options, name, CHILD_FD);
+
+	if (err)
+		return err;
+	err = in_path(args.argv[0]) ? 0 : no_passt(name, options->implicit);
+	passt_args_release(&args);
 	return err;
 }
 

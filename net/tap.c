@@ -19,8 +19,6 @@
 #include <lkvm/tap.h>
 #include <lkvm/util.h>
 
-#define TUN_NODE "/dev/net/tun"
-
 /* Linux 6.2; Debian 12's headers are older. */
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20
@@ -66,6 +64,10 @@ static void tap_ready(void *opaque, uint32_t events)
 			 queue->tap->name);
 		queue->gone = true;
 		backend->frontend->link(backend->opaque, false);
+		/* What waited for room is lost, and need not wait. */
+		if (queue->blocked)
+			backend->frontend->writable(backend->opaque, index);
+		queue->blocked = false;
 		return;
 	}
 	if (events & EPOLLOUT && queue->blocked) {

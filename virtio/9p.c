@@ -344,33 +344,13 @@ static void p9_deactivate(struct virtio_device *vdev)
 	p9->requests = NULL;
 }
 
-static void p9_handle_queue(struct virtio_device *vdev, unsigned int index)
-{
-	virtio_worker_kick(&to_p9(vdev)->worker, &vdev->queue[index]);
-}
-
 static const struct virtio_device_ops p9_ops = {
 	.id = VIRTIO_ID_9P,
 	.pci_class = P9_PCI_CLASS,
 	.activate = p9_activate,
 	.deactivate = p9_deactivate,
-	.handle_queue = p9_handle_queue,
+	.handle_queue = virtio_device_kick,
 };
-
-static void p9_quiesce(struct device *device)
-{
-	virtio_worker_quiesce(&p9_of(device)->worker);
-}
-
-static void p9_resume(struct device *device)
-{
-	virtio_worker_resume(&p9_of(device)->worker);
-}
-
-static void p9_reset(struct device *device)
-{
-	virtio_device_machine_reset(&p9_of(device)->vdev);
-}
 
 static void p9_stats(struct device *device, struct stats_sink *sink)
 {
@@ -465,14 +445,20 @@ static int check_tag(const struct machine *machine,
 	return 0;
 }
 
+static int check_path(const struct virtio_9p_options *options)
+{
+	if (options->path)
+		return 0;
+	log_err("9p", "--9p needs a folder");
+	return -EINVAL;
+}
+
 static int open_share(struct p9 *p9, const struct virtio_9p_options *options)
 {
-	int err;
+	int err = check_path(options);
 
-	if (!options->path) {
-		log_err("9p", "--9p needs a folder");
-		return -EINVAL;
-	}
+	if (err)
+		return err;
 	err = p9_server_init(&p9->server, options->path, options->read_only,
 			     options->security);
 	if (err == -EOPNOTSUPP)
@@ -496,17 +482,18 @@ static void set_config(struct p9 *p9, const char *tag)
 	p9->vdev.config_len = (unsigned int)(sizeof(*config) + len);
 }
 
+static void set_name(char name[16], const struct machine *machine)
+{
+	snprintf(name, 16, "9p%u", machine_count(machine, &virtio_9p_type));
+}
+
 /* Device and threads; the share is open. */
 static int start_device(struct p9 *p9, struct machine *machine, const char *tag)
 {
-	unsigned int index = 0;
 	char name[24];
 	int err;
 
-	for (struct device *d = machine->devices; d; d = d->next)
-		index += d->type == &virtio_9p_type;
-	snprintf(p9->vdev.device.name, sizeof(p9->vdev.device.name), "9p%u",
-		 index);
+	set_name(p9->vdev.device.name, machine);
 	snprintf(name, sizeof(name), "io-%s", p9->vdev.device.name);
 	virtio_device_init(&p9->vdev, machine, &virtio_9p_type, &p9_ops,
 			   BIT_ULL(VIRTIO_9P_MOUNT_TAG), 1, QUEUE_SIZE);
@@ -567,6 +554,18 @@ free_p9:
 	return err;
 }
 
+static int p9_plan(const struct machine *machine, const void *config,
+		   struct device_plan *plan)
+{
+	const struct virtio_9p_options *options = config;
+
+	set_name(plan->name, machine);
+	plan->ops = &p9_ops;
+	device_plan_file(plan, options->path,
+			 options->read_only ? "read" : "read-write");
+	return check_path(options);
+}
+
 /* ---- options ------------------------------------------------------------- */
 
 static const struct virtio_9p_options p9_defaults = {
@@ -612,10 +611,11 @@ const struct device_type virtio_9p_type = {
 	.defaults = &p9_defaults,
 	.config_size = sizeof(struct virtio_9p_options),
 	.create = p9_create,
+	.plan = p9_plan,
 	.destroy = p9_destroy,
-	.reset = p9_reset,
-	.quiesce = p9_quiesce,
-	.resume = p9_resume,
+	.reset = virtio_device_machine_reset,
+	.quiesce = virtio_device_quiesce,
+	.resume = virtio_device_resume,
 	.stats = p9_stats,
 	.state = &p9_state,
 };

@@ -286,12 +286,6 @@ static void blk_resume(struct device *device)
 		virtio_worker_resume(&blk->queue[i].worker);
 }
 
-static void blk_reset(struct device *device)
-{
-	virtio_device_machine_reset(
-		container_of(device, struct virtio_device, device));
-}
-
 static void release_on_thread(void *opaque)
 {
 	struct blk_queue *queue = opaque;
@@ -367,18 +361,15 @@ static void blk_destroy(struct device *device)
 }
 
 /* vda ... vdz, vdaa ...: as the guest's kernel names them. */
-static void set_name(struct blk *blk, const struct machine *machine)
+static void set_name(char name[16], const struct machine *machine)
 {
 	char letters[8] = "";
 	size_t at = sizeof(letters) - 1;
-	unsigned int n = 1;
 
-	for (struct device *d = machine->devices; d; d = d->next)
-		n += d->type == &virtio_blk_type;
-	for (; n; n = (n - 1) / 26)
+	for (unsigned int n = machine_count(machine, &virtio_blk_type) + 1; n;
+	     n = (n - 1) / 26)
 		letters[--at] = (char)('a' + (n - 1) % 26);
-	snprintf(blk->vdev.device.name, sizeof(blk->vdev.device.name), "vd%s",
-		 letters + at);
+	snprintf(name, 16, "vd%s", letters + at);
 }
 
 /* What no key's own description can tell; one line if it is wrong. */
@@ -446,7 +437,7 @@ static int blk_create(struct machine *machine, const void *config,
 	if (!blk)
 		return -ENOMEM;
 	blk->nr_queues = (unsigned int)options->queues;
-	set_name(blk, machine);
+	set_name(blk->vdev.device.name, machine);
 	snprintf(blk->serial, sizeof(blk->serial), "%s%s",
 		 options->serial ? "" : "lkvm-",
 		 options->serial ? options->serial : blk->vdev.device.name);
@@ -474,6 +465,19 @@ release:
 free_blk:
 	free(blk);
 	return err;
+}
+
+static int blk_plan(const struct machine *machine, const void *config,
+		    struct device_plan *plan)
+{
+	const struct virtio_blk_options *options = config;
+	bool read_only = options->read_only || options->snapshot;
+
+	set_name(plan->name, machine);
+	plan->ops = &blk_ops;
+	device_plan_file(plan, options->path,
+			 read_only ? "read" : "read-write");
+	return check_options(options);
 }
 
 /* ---- options ------------------------------------------------------------- */
@@ -590,8 +594,9 @@ const struct device_type virtio_blk_type = {
 	.defaults = &virtio_blk_defaults,
 	.config_size = sizeof(struct virtio_blk_options),
 	.create = blk_create,
+	.plan = blk_plan,
 	.destroy = blk_destroy,
-	.reset = blk_reset,
+	.reset = virtio_device_machine_reset,
 	.quiesce = blk_quiesce,
 	.resume = blk_resume,
 	.stats = blk_stats,

@@ -378,13 +378,9 @@ static int virtio_mmio_attach(struct machine *machine,
 		goto free_vm;
 	pthread_mutex_init(&vm->registers_lock, NULL);
 	vm->place->kind = RESOURCE_VIRTIO_MMIO;
-	vdev->device.place = (struct device_place) {
-		.transport = "mmio",
-		.base = vm->place->base,
-		.gsi = vm->place->gsi,
-	};
 	vdev->transport_ops = &virtio_mmio_ops;
 	vdev->transport = vm;
+	vdev->device.place.resource = vm->place;
 	return 0;
 
 free_vm:

@@ -20,6 +20,7 @@
 
 #include <lkvm/log.h>
 #include <lkvm/machine.h>
+#include <lkvm/tap.h>
 #include <lkvm/util.h>
 #include <lkvm/virtio-net.h>
 
@@ -442,12 +443,6 @@ void virtio_net_set_link(struct device *device, bool up)
 	show_link(net);
 }
 
-void net_reset(struct device *device)
-{
-	virtio_device_machine_reset(
-		container_of(device, struct virtio_device, device));
-}
-
 /* ---- features and config space (5.1.3, 5.1.4) ---------------------------- */
 
 static uint64_t net_features(const struct net *net,
@@ -663,27 +658,21 @@ int net_complete(struct device *device)
 	return err && net->implicit ? -ENODEV : err;
 }
 
-static void set_name(struct net *net, const struct machine *machine)
+static void set_name(char name[16], const struct machine *machine)
 {
-	unsigned int n = 0;
-
-	for (struct device *d = machine->devices; d; d = d->next)
-		n += d->type == &virtio_net_type;
-	snprintf(net->vdev.device.name, sizeof(net->vdev.device.name), "net%u",
-		 n);
+	snprintf(name, 16, "net%u", machine_count(machine, &virtio_net_type));
 }
 
-static int plug(struct net *net, const struct net_options *options)
+/* The user's own choice for this device, or NULL. */
+static const struct virtio_transport *
+transport_of(const struct net_options *options)
 {
 	static const struct virtio_transport *const transports[] = {
 		&virtio_pci_transport,
 		&virtio_mmio_transport,
 	};
 
-	if (options->trans < 0)
-		return virtio_device_plug(&net->vdev);
-	return transports[options->trans]->attach(net->vdev.machine,
-						  &net->vdev);
+	return options->trans < 0 ? NULL : transports[options->trans];
 }
 
 /* Everything behind the backend. On failure nothing is left but that. */
@@ -714,7 +703,8 @@ static int net_build(struct net *net, struct machine *machine,
 		close(fd);
 	if (err)
 		goto release;
-	err = plug(net, options);
+	net->vdev.own_transport = transport_of(options);
+	err = virtio_device_plug(&net->vdev);
 	if (!err)
 		return 0;
 	release_pairs(net, net->nr_pairs);
@@ -737,7 +727,7 @@ int net_create(struct machine *machine, const void *config, struct device **out)
 	net = calloc(1, sizeof(*net));
 	if (!net)
 		return -ENOMEM;
-	set_name(net, machine);
+	set_name(net->vdev.device.name, machine);
 	err = net_backend_create(options, net->vdev.device.name, &net->backend);
 	if (err && options->implicit) {
 		*out = NULL;
@@ -767,4 +757,42 @@ destroy_backend:
 free_net:
 	free(net);
 	return err;
+}
+
+/* What a tap opens, and who moves its frames. */
+static void plan_tap(const struct net_options *options,
+		     struct device_plan *plan)
+{
+	bool node = options->tapif && options->tapif[0] == '/';
+
+	if (options->fd == NET_NO_FD)
+		device_plan_file(plan, node ? options->tapif : TUN_NODE,
+				 "read-write");
+	if (options->vhost != NET_VHOST_OFF)
+		device_plan_file(plan, VHOST_NET_NODE, "read-write");
+	device_plan_file(plan, options->script, "run");
+	device_plan_file(plan, options->downscript, "run");
+}
+
+int net_plan(const struct machine *machine, const void *config,
+	     struct device_plan *plan)
+{
+	const struct net_options *options = config;
+
+	if (options->mode == NET_MODE_NONE)
+		return 0;
+	set_name(plan->name, machine);
+	plan->transport = transport_of(options);
+	if (options->mode == NET_MODE_TAP) {
+		plan_tap(options, plan);
+	} else {
+		int err = net_user_check(options, plan->name);
+
+		if (err)
+			return options->implicit ? 0 : err;
+		device_plan_file(plan, "passt", "run");
+	}
+	device_plan_file(plan, options->pcap, "write");
+	plan->ops = &net_ops;
+	return 0;
 }

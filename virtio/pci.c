@@ -739,13 +739,9 @@ static int virtio_pci_attach(struct machine *machine,
 	err = machine->pci ? pci_register(machine->pci, &vp->pci) : -ENODEV;
 	if (err)
 		goto release_msix;
-	vdev->device.place = (struct device_place) {
-		.transport = "pci",
-		.base = vp->pci.slot,
-		.gsi = pci_slot_gsi(vp->pci.slot),
-	};
 	vdev->transport_ops = &virtio_pci_ops;
 	vdev->transport = vp;
+	vdev->device.place.pci = &vp->pci;
 	return 0;
 
 release_msix:

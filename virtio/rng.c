@@ -131,33 +131,13 @@ static void deactivate(struct virtio_device *vdev)
 	virtio_worker_deactivate(&to_rng(&vdev->device)->worker);
 }
 
-static void handle_queue(struct virtio_device *vdev, unsigned int index)
-{
-	virtio_worker_kick(&to_rng(&vdev->device)->worker, &vdev->queue[index]);
-}
-
 static const struct virtio_device_ops rng_ops = {
 	.id = VIRTIO_ID_RNG,
 	.pci_class = RNG_PCI_CLASS,
 	.activate = activate,
 	.deactivate = deactivate,
-	.handle_queue = handle_queue,
+	.handle_queue = virtio_device_kick,
 };
-
-static void rng_reset(struct device *device)
-{
-	virtio_device_machine_reset(&to_rng(device)->vdev);
-}
-
-static void rng_quiesce(struct device *device)
-{
-	virtio_worker_quiesce(&to_rng(device)->worker);
-}
-
-static void rng_resume(struct device *device)
-{
-	virtio_worker_resume(&to_rng(device)->worker);
-}
 
 static void rng_stats(struct device *device, struct stats_sink *sink)
 {
@@ -237,14 +217,9 @@ fail:
 }
 
 /* rng0, rng1, ... */
-static void set_name(struct rng *rng, const struct machine *machine)
+static void set_name(char name[16], const struct machine *machine)
 {
-	unsigned int n = 0;
-
-	for (const struct device *d = machine->devices; d; d = d->next)
-		n += d->type == &virtio_rng_type;
-	snprintf(rng->vdev.device.name, sizeof(rng->vdev.device.name), "rng%u",
-		 n);
+	snprintf(name, 16, "rng%u", machine_count(machine, &virtio_rng_type));
 }
 
 static int rng_create(struct machine *machine, const void *config,
@@ -265,7 +240,7 @@ static int rng_create(struct machine *machine, const void *config,
 	rng = calloc(1, sizeof(*rng));
 	if (!rng)
 		return -ENOMEM;
-	set_name(rng, machine);
+	set_name(rng->vdev.device.name, machine);
 	rng->bucket.rate = options->rate;
 	virtio_device_init(&rng->vdev, machine, &virtio_rng_type, &rng_ops, 0,
 			   1, RNG_QUEUE_SIZE);
@@ -284,6 +259,15 @@ release:
 	virtio_device_release(&rng->vdev);
 	free(rng);
 	return err;
+}
+
+static int rng_plan(const struct machine *machine, const void *config,
+		    struct device_plan *plan)
+{
+	(void)config;
+	set_name(plan->name, machine);
+	plan->ops = &rng_ops;
+	return 0;
 }
 
 const struct option_desc virtio_rng_keys[] = {
@@ -312,10 +296,11 @@ const struct device_type virtio_rng_type = {
 	.defaults = &defaults,
 	.config_size = sizeof(struct rng_options),
 	.create = rng_create,
+	.plan = rng_plan,
 	.destroy = rng_destroy,
-	.reset = rng_reset,
-	.quiesce = rng_quiesce,
-	.resume = rng_resume,
+	.reset = virtio_device_machine_reset,
+	.quiesce = virtio_device_quiesce,
+	.resume = virtio_device_resume,
 	.stats = rng_stats,
 	.state = &rng_state,
 };

@@ -126,12 +126,6 @@ static void vsock_resume(struct device *device)
 	pthread_mutex_unlock(&vsock->vdev.lock);
 }
 
-static void vsock_reset(struct device *device)
-{
-	virtio_device_machine_reset(
-		container_of(device, struct virtio_device, device));
-}
-
 static void vsock_destroy(struct device *device)
 {
 	struct vhost_vsock *vsock =
@@ -225,6 +219,17 @@ release:
 	return err;
 }
 
+static int vsock_plan(const struct machine *machine, const void *config,
+		      struct device_plan *plan)
+{
+	(void)machine;
+	(void)config;
+	strcpy(plan->name, "vsock0");
+	plan->ops = &vsock_ops;
+	device_plan_file(plan, VHOST_VSOCK_PATH, "read-write");
+	return 0;
+}
+
 /* ---- state --------------------------------------------------------------- */
 
 #define QUEUE_STATE(n) \
@@ -247,8 +252,9 @@ static const struct state_table vsock_state = {
 const struct device_type vhost_vsock_type = {
 	.name = "vhost-vsock",
 	.create = vsock_create,
+	.plan = vsock_plan,
 	.destroy = vsock_destroy,
-	.reset = vsock_reset,
+	.reset = virtio_device_machine_reset,
 	.quiesce = vsock_quiesce,
 	.resume = vsock_resume,
 	.state = &vsock_state,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <lkvm/control-parts.h>
+#include <lkvm/describe.h>
 #include <lkvm/net.h>
 #include <lkvm/util.h>
 #include <lkvm/virtio.h>
@@ -136,62 +137,9 @@ static void set_link(struct control_call *call)
 			     "Device '%s' is no network device", name);
 }
 
-/* ---- the list ------------------------------------------------------------ */
-
-/*
- * A platform device's region carries its name, and lies where its resource
- * does. What has no region of its name leaves @address empty.
- */
-static void find_on_board(const struct machine *machine,
-			  const struct device *device, char address[32],
-			  uint32_t *gsi)
-{
-	*gsi = RESOURCE_NO_GSI;
-	for (unsigned int i = 0; i < machine->nr_resources; i++) {
-		const struct resource *r = &machine->resource[i];
-		const struct bus *bus = r->pio ? &machine->pio : &machine->mmio;
-
-		for (unsigned int j = 0; j < bus->nr_regions; j++) {
-			const struct bus_region *region = bus->region[j];
-
-			if (region->base != r->base ||
-			    strcmp(region->name, device->name) != 0)
-				continue;
-			snprintf(address, 32, "%s0x%" PRIx64,
-				 r->pio ? "port " : "", r->base);
-			*gsi = r->gsi;
-			return;
-		}
-	}
-}
-
-static json_t *describe(const struct machine *machine, struct device *device)
-{
-	const struct device_place *place = &device->place;
-	uint32_t gsi = place->gsi;
-	char address[32] = "";
-
-	if (!place->transport)
-		find_on_board(machine, device, address, &gsi);
-	else if (!strcmp(place->transport, "pci"))
-		snprintf(address, sizeof(address), "00:%02x.0",
-			 (unsigned int)place->base);
-	else
-		snprintf(address, sizeof(address), "0x%" PRIx64, place->base);
-	return json_pack("{s:s,s:s,s:s,s:s*,s:o*}", "name", device->name,
-			 "type", device->type->name, "transport",
-			 place->transport ? place->transport : "board",
-			 "address", *address ? address : NULL, "gsi",
-			 gsi == RESOURCE_NO_GSI ? NULL : json_integer(gsi));
-}
-
 static void show_devices(struct control_call *call)
 {
-	const struct machine *machine = &call->vm->machine;
-
-	call->result = json_array();
-	for (struct device *d = machine->devices; d; d = d->next)
-		json_array_append_new(call->result, describe(machine, d));
+	call->result = describe_devices(&call->vm->machine);
 }
 
 const struct control_command control_device_commands[] = {

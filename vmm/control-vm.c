@@ -13,7 +13,6 @@
 #include <lkvm/endings.h>
 #include <lkvm/event.h>
 #include <lkvm/util.h>
-#include <lkvm/vm-parts.h>
 #include <lkvm/vm.h>
 
 /* ---- questions ----------------------------------------------------------- */
@@ -47,13 +46,16 @@ static void query_commands(struct control_call *call)
 static void query_status(struct control_call *call)
 {
 	struct vm *vm = call->vm;
-	const char *status = "running";
-	bool running = vm_is_running(vm);
+	bool running;
 
-	if (!running)
-		status = endings_panicked(vm) ? "guest-panicked" : "paused";
-	call->result = json_pack("{s:s,s:b}", "status", status, "running",
-				 running);
+	pthread_mutex_lock(&vm->lock);
+	running = vm->run_state == VM_RUNNING;
+	pthread_mutex_unlock(&vm->lock);
+	call->result = json_pack("{s:s,s:b}", "status",
+				 running	      ? "running" :
+				 endings_panicked(vm) ? "guest-panicked" :
+							"paused",
+				 "running", running);
 }
 
 static void query_name(struct control_call *call)

@@ -16,6 +16,7 @@
 #include <lkvm/console-text.h>
 #include <lkvm/endings.h>
 #include <lkvm/event.h>
+#include <lkvm/guest-command.h>
 #include <lkvm/log.h>
 #include <lkvm/vm-parts.h>
 #include <lkvm/vm.h>
@@ -85,7 +86,13 @@ static void ask_to_stop(struct endings *e)
 	}
 	/* A paused guest would not hear it. */
 	vm_user_resume(vm);
-	vm_press_power_button(vm);
+	/* A command is the one to be asked, once it runs. */
+	if (!vm->command)
+		vm_press_power_button(vm);
+	else if (!guest_command_signal(vm->command, SIGTERM)) {
+		force(vm);
+		return;
+	}
 	timer_arm(e->grace.fd, grace_ns);
 }
 
@@ -199,6 +206,11 @@ static void on_output(void *opaque, const char *data, size_t len)
 	console_lines_peek(&e->lines);
 }
 
+bool endings_panicked(const struct vm *vm)
+{
+	return vm->endings && vm->endings->panicked;
+}
+
 /* ---- life ------------------------------------------------------------------ */
 
 static int make_timer(struct endings *e, struct loop_source *source,
@@ -269,41 +281,6 @@ void endings_stop(struct vm *vm)
 
 /* ---- going on -------------------------------------------------------------- */
 
-/* Tell control clients and --events why the run ended, or boots again. */
-static void tell_end(struct vm *vm, bool again)
-{
-	static const struct {
-		const char *reason;
-		bool guest;
-	} ends[] = {
-		[VM_END_NONE] = { "host-error", false },
-		[VM_END_POWEROFF] = { "guest-shutdown", true },
-		[VM_END_RESET] = { "guest-reset", true },
-		[VM_END_USER_RESET] = { "host-qmp-system-reset", false },
-		[VM_END_PANIC] = { "guest-panic", true },
-		[VM_END_DEBUG_EXIT] = { "guest-shutdown", true },
-		[VM_END_QUIT] = { "host-ui", false },
-		[VM_END_SIGNAL] = { "host-signal", false },
-		[VM_END_DECIDED] = { "host-ui", false },
-		[VM_END_TIMEOUT] = { "host-ui", false },
-		[VM_END_TRIPLE_FAULT] = { "guest-reset", true },
-		[VM_END_KVM_ERROR] = { "host-error", false },
-		[VM_END_FAILED] = { "host-error", false },
-	};
-	const char *reason = ends[vm->end].reason;
-
-	if (vm->end == VM_END_QUIT && vm->end_detail == QUIT_BY_CONTROL)
-		reason = "host-qmp-quit";
-	vm_event(vm, again ? "RESET" : "SHUTDOWN",
-		 json_pack("{s:b,s:s}", "guest", ends[vm->end].guest, "reason",
-			   reason));
-}
-
-static void tell_panic(struct vm *vm, const char *action)
-{
-	vm_event(vm, "GUEST_PANICKED", json_pack("{s:s}", "action", action));
-}
-
 static bool boot_again(struct vm *vm, bool resume)
 {
 	struct endings *e = vm->endings;
@@ -326,13 +303,51 @@ static bool boot_again(struct vm *vm, bool resume)
 static bool stay_paused(struct vm *vm)
 {
 	log_err("vm", "the guest kernel panicked: it is paused");
-	tell_panic(vm, "pause");
-	vm_event(vm, "STOP", NULL);
 	vm->endings->panicked = true;
 	pthread_mutex_lock(&vm->lock);
 	vm->end = VM_END_NONE;
 	pthread_mutex_unlock(&vm->lock);
 	return true;
+}
+
+/* Tell control clients and --events why the loop ended. */
+static void tell(struct vm *vm, bool goes_on, bool pause)
+{
+	static const struct {
+		const char *reason;
+		bool guest;
+	} ends[] = {
+		[VM_END_NONE] = { "host-error", false },
+		[VM_END_POWEROFF] = { "guest-shutdown", true },
+		[VM_END_RESET] = { "guest-reset", true },
+		[VM_END_USER_RESET] = { "host-qmp-system-reset", false },
+		[VM_END_PANIC] = { "guest-panic", true },
+		[VM_END_DEBUG_EXIT] = { "guest-shutdown", true },
+		[VM_END_COMMAND] = { "guest-shutdown", true },
+		[VM_END_QUIT] = { "host-ui", false },
+		[VM_END_SIGNAL] = { "host-signal", false },
+		[VM_END_DECIDED] = { "host-verdict", false },
+		[VM_END_TIMEOUT] = { "host-timeout", false },
+		[VM_END_TRIPLE_FAULT] = { "guest-reset", true },
+		[VM_END_KVM_ERROR] = { "host-error", false },
+		[VM_END_FAILED] = { "host-error", false },
+	};
+	const char *reason = ends[vm->end].reason;
+
+	if (vm->end == VM_END_QUIT && vm->end_detail == QUIT_BY_CONTROL)
+		reason = "host-qmp-quit";
+	if (vm->end == VM_END_PANIC)
+		vm_event(vm, "GUEST_PANICKED",
+			 json_pack("{s:s}", "action",
+				   pause   ? "pause" :
+				   goes_on ? "run" :
+					     "poweroff"));
+	if (pause)
+		vm_event(vm, "STOP", NULL);
+	else
+		vm_event(vm, goes_on ? "RESET" : "SHUTDOWN",
+			 json_pack("{s:b,s:s}", "guest", ends[vm->end].guest,
+				   "reason", reason));
 }
 
 bool endings_go_on(struct vm *vm)
@@ -349,33 +364,75 @@ bool endings_go_on(struct vm *vm)
 	if (vm->end == VM_END_RESET && e->panicking)
 		vm->end = VM_END_PANIC;
 	goes_on = vm_goes_on_locked(vm);
-	pause = vm->end == VM_END_PANIC &&
+	pause = goes_on && vm->end == VM_END_PANIC &&
 		vm->config->on_panic == ON_PANIC_PAUSE;
 	pthread_mutex_unlock(&vm->lock);
-	if (goes_on && pause)
-		return stay_paused(vm);
-	/* Nobody else changes the end that is there. */
-	if (vm->end == VM_END_PANIC)
-		tell_panic(vm, goes_on ? "run" : "poweroff");
-	tell_end(vm, goes_on);
+	tell(vm, goes_on, pause);
 	if (!goes_on)
 		return false;
+	if (pause)
+		return stay_paused(vm);
 	/* A user's pause outlasts it; that of a panic does not. */
 	return boot_again(vm, was_running || e->panicked);
 }
 
-bool endings_panicked(const struct vm *vm)
+/* ---- the end --------------------------------------------------------------- */
+
+static void print_tail(struct vm *vm)
 {
-	return vm->endings && vm->endings->panicked;
+	char tail[CONSOLE_TAIL];
+	size_t len = console_hub_tail(vm->console, tail, sizeof(tail));
+	enum console_escape escape = ESCAPE_NONE;
+	unsigned int lines = 0;
+	size_t at = 0, kept = 0;
+
+	/* In place, for what is kept is never longer. */
+	for (size_t i = 0; i < len; i++)
+		if (console_is_text(&escape, tail[i]))
+			tail[kept++] = tail[i];
+	while (kept && tail[kept - 1] == '\n')
+		kept--;
+	if (!kept)
+		return;
+	for (at = kept; at && lines < TAIL_LINES; at--)
+		lines += tail[at - 1] == '\n';
+	at += lines == TAIL_LINES;
+	log_err("vm", "the console said last:");
+	fprintf(stderr, "%.*s\n", (int)(kept - at), tail + at);
 }
 
-/* ---- the end --------------------------------------------------------------- */
+/*
+ * The guest has ended, the command has not told how it did: was that before it
+ * ran?
+ */
+static int status_without_command(struct vm *vm)
+{
+	const char *how = vm->end == VM_END_RESET ? "reset itself" :
+						    "powered off";
+
+	switch (guest_command_state(vm->command)) {
+	case COMMAND_BOOTING:
+	case COMMAND_HELLO:
+		log_err("vm", "the guest %s before the command ran", how);
+		print_tail(vm);
+		return STATUS_LKVM_FAILED;
+	case COMMAND_OVER:
+		return guest_command_status(vm->command);
+	default:
+		break;
+	}
+	log_err("vm", "the guest %s before the command ended", how);
+	return vm->end == VM_END_RESET ? STATUS_RESET : STATUS_OK;
+}
 
 /* What the way in which it ended means by itself. */
 static int status_of_end(struct vm *vm)
 {
 	unsigned int detail = vm->end_detail;
 
+	if (vm->command &&
+	    (vm->end == VM_END_POWEROFF || vm->end == VM_END_RESET))
+		return status_without_command(vm);
 	switch (vm->end) {
 	case VM_END_NONE:
 	case VM_END_POWEROFF:
@@ -391,6 +448,8 @@ static int status_of_end(struct vm *vm)
 	case VM_END_PANIC:
 		log_err("vm", "the guest kernel panicked");
 		return STATUS_PANIC;
+	case VM_END_COMMAND:
+		return (int)detail;
 	case VM_END_DEBUG_EXIT:
 		return (int)((detail << 1 | 1) & 0xff);
 	case VM_END_SIGNAL:
@@ -423,7 +482,8 @@ static int status_without_verdict(struct endings *e, int status)
 		return STATUS_PANIC;
 	if (status != STATUS_OK)
 		return status;
-	if (e->signo) {
+	/* A command says itself what a signal has done to it. */
+	if (e->signo && e->vm->end != VM_END_COMMAND) {
 		log_info("vm", "ended by signal %u", e->signo);
 		return STATUS_SIGNALLED + (int)e->signo;
 	}
@@ -432,29 +492,6 @@ static int status_without_verdict(struct endings *e, int status)
 			log_err("vm", "the console has not said: %s",
 				expect->pattern[i].text);
 	return e->unseen ? STATUS_VERDICT : STATUS_OK;
-}
-
-static void print_tail(struct vm *vm)
-{
-	char tail[CONSOLE_TAIL];
-	size_t len = console_hub_tail(vm->console, tail, sizeof(tail));
-	enum console_escape escape = ESCAPE_NONE;
-	unsigned int lines = 0;
-	size_t at = 0, kept = 0;
-
-	/* In place, for what is kept is never longer. */
-	for (size_t i = 0; i < len; i++)
-		if (console_is_text(&escape, tail[i]))
-			tail[kept++] = tail[i];
-	while (kept && tail[kept - 1] == '\n')
-		kept--;
-	if (!kept)
-		return;
-	for (at = kept; at && lines < TAIL_LINES; at--)
-		lines += tail[at - 1] == '\n';
-	at += lines == TAIL_LINES;
-	log_err("vm", "the console said last:");
-	fprintf(stderr, "%.*s\n", (int)(kept - at), tail + at);
 }
 
 int endings_report(struct vm *vm)
@@ -473,7 +510,7 @@ int endings_report(struct vm *vm)
 	else
 		status = e->verdict == VERDICT_PASSED ? STATUS_OK :
 							STATUS_VERDICT;
-	if (!vm->console_shown &&
+	if (!vm->console_shown && vm->end != VM_END_COMMAND &&
 	    (status == STATUS_TIMEOUT || status >= STATUS_KVM_FAILED))
 		print_tail(vm);
 	return status;

@@ -2,20 +2,10 @@
 /*
  * Standard input and output as the host's end of the console: see terminal.h.
  *
- * vCPU threads only append to the output ring and set a timer; everything
- * else, each read and write of a file descriptor included, is done by the
- * loop's thread. The timer runs out a millisecond after the first byte: what
- * the guest sends byte by byte reaches write(2) in batches, and a prompt is
- * still there at once.
- *
- * O_NONBLOCK belongs to the open file description, which is shared with the
- * shell and whatever else holds the same terminal or pipe, and must not be set
- * there. So output goes to a description of its own where one can be had, and
- * otherwise poll(2) is asked before each small write.
+ * Output is output.c's. Input is read by the loop's thread.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,31 +13,21 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <lkvm/loop.h>
+#include <lkvm/output.h>
 #include <lkvm/terminal.h>
 #include <lkvm/util.h>
 
-#define OUTPUT_RING (64 * KIB)
-#define OUTPUT_BATCH_NS 1000000L
-#define FLUSH_NS 1000000000ULL
-#define INPUT_CHUNK 256
+#define INPUT_CHUNK 65536
+#define INPUT_KEYS 256
 /* What a person may type ahead of a guest that does not read. */
-#define INPUT_HELD 1024
+#define INPUT_HELD (4 * KIB)
 
 #define CTRL_A 0x01
-
-/* How soon the loop's thread is to look at the terminal. */
-enum wake {
-	WAKE_NONE,
-	WAKE_BATCH, /* OUTPUT_BATCH_NS from the first byte on */
-	WAKE_NOW,
-};
 
 struct terminal {
 	struct chardev chardev;
@@ -57,28 +37,20 @@ struct terminal {
 
 	/* The loop's thread, or the main thread while no loop runs. */
 	struct loop_source in_source;
-	struct loop_source out_source; /* added while out_waiting */
-	struct loop_source wake_source; /* a timerfd, set under lock */
+	struct loop_source wake_source; /* a timerfd; any thread sets it */
 	struct loop_source resize_source; /* a signalfd; -1: no terminal */
 	bool started;
 	bool interactive; /* stdin is a terminal */
 	bool escape; /* Ctrl-a was typed */
 	bool prompting; /* keys are the control prompt's */
 	bool in_ended;
+	bool end_told;
 	size_t in_len;
-	char in[INPUT_HELD]; /* the frontend did not take these yet */
-	int own_out_fd; /* own description of stdout, or -1 */
-	bool out_socket;
+	char in[INPUT_CHUNK]; /* the frontend did not take these yet */
 	void *signal_stack;
 	stack_t old_signal_stack;
 
-	pthread_mutex_t lock; /* guards the rest */
-	enum wake wake;
-	bool out_waiting; /* for room: epoll will tell */
-	bool out_refused; /* the frontend waits for writable() */
-	size_t out_head;
-	size_t out_len;
-	char out[OUTPUT_RING];
+	struct output out;
 };
 
 /* ---- raw mode, and its end on every way out ----------------------------- */
@@ -209,54 +181,19 @@ static void handlers_remove(struct terminal *t)
 	sigaltstack(&t->old_signal_stack, NULL);
 }
 
-/* ---- waking the loop's thread ------------------------------------------- */
-
-static void wake_locked(struct terminal *t, enum wake wake)
-{
-	struct itimerspec timer = { 0 };
-
-	if (t->wake >= wake)
-		return;
-	t->wake = wake;
-	timer.it_value.tv_nsec = wake == WAKE_NOW ? 1 : OUTPUT_BATCH_NS;
-	timerfd_settime(t->wake_source.fd, 0, &timer, NULL);
-}
+/* ---- output ------------------------------------------------------------- */
 
 static void wake_now(struct terminal *t)
 {
-	pthread_mutex_lock(&t->lock);
-	wake_locked(t, WAKE_NOW);
-	pthread_mutex_unlock(&t->lock);
-}
-
-/* ---- output ------------------------------------------------------------- */
-
-/* Any thread, under a device's lock: neither blocks nor calls back. */
-static size_t output_put(struct terminal *t, const void *data, size_t len)
-{
-	size_t taken, tail, first;
-
-	pthread_mutex_lock(&t->lock);
-	taken = MIN(len, OUTPUT_RING - t->out_len);
-	tail = (t->out_head + t->out_len) % OUTPUT_RING;
-	first = MIN(taken, OUTPUT_RING - tail);
-	memcpy(t->out + tail, data, first);
-	memcpy(t->out, (const char *)data + first, taken - first);
-	t->out_len += taken;
-	if (taken < len)
-		t->out_refused = true;
-	if (!t->out_waiting)
-		wake_locked(t, t->out_len < OUTPUT_RING / 2 ? WAKE_BATCH :
-							      WAKE_NOW);
-	pthread_mutex_unlock(&t->lock);
-	return taken;
+	timer_arm(t->wake_source.fd, 1);
 }
 
 static size_t terminal_write(struct chardev *chardev, const void *data,
 			     size_t len)
 {
-	return output_put(container_of(chardev, struct terminal, chardev), data,
-			  len);
+	struct terminal *t = container_of(chardev, struct terminal, chardev);
+
+	return output_put(&t->out, data, len);
 }
 
 /* Both writers wait for room together; either may write then. */
@@ -266,123 +203,28 @@ static void tell_writable(const struct chardev *chardev)
 		chardev->frontend->writable(chardev->opaque);
 }
 
-/* Returns bytes or -errno; -EAGAIN instead of blocking. */
-static ssize_t output_to_host(struct terminal *t, const char *data, size_t len)
+static void on_writable(void *opaque)
 {
-	struct pollfd room = { .fd = STDOUT_FILENO, .events = POLLOUT };
-	ssize_t n;
+	struct terminal *t = opaque;
 
-	if (t->own_out_fd >= 0) {
-		n = write(t->own_out_fd, data, len);
-	} else if (t->out_socket) {
-		n = send(STDOUT_FILENO, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	} else {
-		if (poll(&room, 1, 0) <= 0)
-			return -EAGAIN;
-		/* A pipe that polls writable has room for this much. */
-		n = write(STDOUT_FILENO, data, MIN(len, PIPE_BUF));
-	}
-	return n < 0 ? -errno : n;
+	tell_writable(&t->chardev);
+	tell_writable(&t->output);
 }
 
-/*
- * Write once. Returns the bytes written, -EAGAIN when stdout has no room now,
- * or another -errno, by which what is buffered has been discarded.
- */
-static ssize_t output_step(struct terminal *t)
+static void on_written(void *opaque)
 {
-	size_t head, len;
-	bool refused;
-	ssize_t n;
+	const struct chardev *chardev = &((struct terminal *)opaque)->chardev;
 
-	pthread_mutex_lock(&t->lock);
-	head = t->out_head;
-	len = MIN(t->out_len, OUTPUT_RING - head);
-	pthread_mutex_unlock(&t->lock);
-	if (!len)
-		return 0;
-	/* Outside the lock: others only append, behind these bytes. */
-	n = output_to_host(t, t->out + head, len);
-	if (n == -EAGAIN || n == -EINTR)
-		return -EAGAIN;
-
-	pthread_mutex_lock(&t->lock);
-	/* A reader that has gone is no reason for the guest to wait. */
-	t->out_len -= n < 0 ? t->out_len : (size_t)n;
-	/* Starting over keeps the ring's other pages untouched. */
-	t->out_head = t->out_len ? (head + (size_t)n) % OUTPUT_RING : 0;
-	refused = t->out_refused && t->out_len <= OUTPUT_RING / 2;
-	if (refused)
-		t->out_refused = false;
-	pthread_mutex_unlock(&t->lock);
-	if (refused) {
-		tell_writable(&t->chardev);
-		tell_writable(&t->output);
-	}
-	return n;
+	if (chardev->frontend && chardev->frontend->written)
+		chardev->frontend->written(chardev->opaque);
 }
 
-/* One write a turn of the loop, so that a chatty guest cannot keep it here. */
-static void output_turn(struct terminal *t)
+static void on_lost(void *opaque)
 {
-	bool full = output_step(t) == -EAGAIN;
+	const struct chardev *chardev = &((struct terminal *)opaque)->chardev;
 
-	pthread_mutex_lock(&t->lock);
-	if (full && !t->out_waiting) {
-		t->out_waiting = !loop_add(t->loop, &t->out_source, EPOLLOUT);
-	} else if (!t->out_len && t->out_waiting) {
-		loop_del(t->loop, &t->out_source);
-		t->out_waiting = false;
-	}
-	if (t->out_len && !t->out_waiting)
-		wake_locked(t, full ? WAKE_BATCH : WAKE_NOW);
-	pthread_mutex_unlock(&t->lock);
-}
-
-/*
- * vCPUs are parked: what is left only shrinks, but for a UART's FIFO. A reader
- * that takes nothing for FLUSH_NS loses the rest.
- */
-static void output_flush(struct terminal *t)
-{
-	struct pollfd room = { .fd = t->out_source.fd, .events = POLLOUT };
-	uint64_t deadline = now_ns() + FLUSH_NS;
-	uint64_t now;
-	ssize_t n;
-
-	do {
-		n = output_step(t);
-		now = now_ns();
-		if (n > 0)
-			deadline = now + FLUSH_NS;
-		else if (n == -EAGAIN && now < deadline)
-			poll(&room, 1, (int)((deadline - now) / 1000000) + 1);
-	} while (n > 0 || (n == -EAGAIN && now < deadline));
-}
-
-static void on_stdout_ready(void *opaque, uint32_t events)
-{
-	(void)events;
-	output_turn(opaque);
-}
-
-/*
- * A description of our own for the same terminal or pipe. Not for files: it
- * would have an offset of its own, and overwrite what others appended.
- */
-static int reopen_stdout(const struct stat *st)
-{
-	int flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-	int fd;
-
-	if (!S_ISFIFO(st->st_mode) && !isatty(STDOUT_FILENO))
-		return -1;
-	fd = open("/proc/self/fd/1", flags);
-	/* After su(1) a terminal's node belongs to another user. */
-	if (fd < 0 && S_ISCHR(st->st_mode) &&
-	    tcgetsid(STDOUT_FILENO) == getsid(0))
-		fd = open("/dev/tty", flags);
-	return fd;
+	if (chardev->frontend && chardev->frontend->lost)
+		chardev->frontend->lost(chardev->opaque);
 }
 
 void terminal_print(struct terminal *t, const char *text, size_t len)
@@ -391,9 +233,9 @@ void terminal_print(struct terminal *t, const char *text, size_t len)
 		const char *end = memchr(text, '\n', len);
 		size_t n = end ? (size_t)(end - text) : len;
 
-		output_put(t, text, n);
+		output_put(&t->out, text, n);
 		if (end)
-			output_put(t, "\r\n", 2);
+			output_put(&t->out, "\r\n", 2);
 		n += end != NULL;
 		text += n;
 		len -= n;
@@ -433,8 +275,9 @@ static const struct chardev_ops terminal_ops = {
 static size_t second_write(struct chardev *chardev, const void *data,
 			   size_t len)
 {
-	return output_put(container_of(chardev, struct terminal, output), data,
-			  len);
+	struct terminal *t = container_of(chardev, struct terminal, output);
+
+	return output_put(&t->out, data, len);
 }
 
 static void no_input(struct chardev *chardev)
@@ -450,7 +293,7 @@ static const struct chardev_ops output_ops = {
 /* Beyond what can be held, keys are dropped, as a terminal itself does. */
 static void input_hold(struct terminal *t, char c)
 {
-	if (t->in_len < sizeof(t->in))
+	if (t->in_len < INPUT_HELD)
 		t->in[t->in_len++] = c;
 }
 
@@ -513,6 +356,18 @@ static void input_end(struct terminal *t)
 	loop_del(t->loop, &t->in_source);
 }
 
+/* All that stdin had has been delivered: once. */
+static void input_tell_end(struct terminal *t)
+{
+	const struct chardev_frontend_ops *frontend = t->chardev.frontend;
+
+	if (t->end_told || !t->in_ended || t->in_len)
+		return;
+	t->end_told = true;
+	if (frontend && frontend->ended)
+		frontend->ended(t->chardev.opaque);
+}
+
 /* Returns bytes read: 0 when there are none now, or never again. */
 static size_t input_from_host(struct terminal *t, char *data, size_t len)
 {
@@ -530,37 +385,43 @@ static size_t input_from_host(struct terminal *t, char *data, size_t len)
 	return 0;
 }
 
-/*
- * Deliver what is held, then read once. A pipe is read only when the guest has
- * taken everything, so that its writer waits; a terminal always, because
- * Ctrl-a x must work when the guest hangs.
- */
-static void input_turn(struct terminal *t)
+/* A terminal is always read, because Ctrl-a x must work when the guest hangs. */
+static bool read_keys(struct terminal *t)
 {
-	char data[INPUT_CHUNK];
+	char keys[INPUT_KEYS];
 	size_t n;
 
-	input_deliver(t);
-	if (!t->started || t->in_ended || (t->in_len && !t->interactive))
-		return;
-	if (t->interactive) {
-		/* In the background, input is the shell's. */
-		if (!tty_is_foreground())
-			return;
-		tty_make_raw();
-	}
-	n = input_from_host(t, data, sizeof(data));
-	if (!n)
-		return;
+	/* In the background, input is the shell's. */
+	if (!tty_is_foreground())
+		return false;
+	tty_make_raw();
+	n = input_from_host(t, keys, sizeof(keys));
 	for (size_t i = 0; i < n; i++)
-		if (t->interactive)
-			input_key(t, data[i]);
-		else
-			input_hold(t, data[i]);
+		input_key(t, keys[i]);
+	return n;
+}
+
+/* A pipe only when the guest has taken everything: its writer waits. */
+static bool read_bytes(struct terminal *t)
+{
+	if (t->in_len)
+		return false;
+	t->in_len = input_from_host(t, t->in, sizeof(t->in));
+	return t->in_len;
+}
+
+/* Deliver what is held, then read once. */
+static void input_turn(struct terminal *t)
+{
 	input_deliver(t);
-	/* stdin is watched for edges (or is a file): look for more. */
-	if (!t->in_len || t->interactive)
-		wake_now(t);
+	if (t->started && !t->in_ended &&
+	    (t->interactive ? read_keys(t) : read_bytes(t))) {
+		input_deliver(t);
+		/* stdin is watched for edges (or is a file): look for more. */
+		if (!t->in_len || t->interactive)
+			wake_now(t);
+	}
+	input_tell_end(t);
 }
 
 static void on_stdin_ready(void *opaque, uint32_t events)
@@ -573,17 +434,10 @@ static void on_wake(void *opaque, uint32_t events)
 {
 	struct terminal *t = opaque;
 	uint64_t expirations;
-	bool now;
 
 	(void)events;
 	(void)!read(t->wake_source.fd, &expirations, sizeof(expirations));
-	pthread_mutex_lock(&t->lock);
-	now = t->wake == WAKE_NOW;
-	t->wake = WAKE_NONE;
-	pthread_mutex_unlock(&t->lock);
-	if (now)
-		input_turn(t);
-	output_turn(t);
+	input_turn(t);
 }
 
 /* ---- the window's size -------------------------------------------------- */
@@ -637,11 +491,6 @@ static void init_sources(struct terminal *t)
 		.ready = on_stdin_ready,
 		.opaque = t,
 	};
-	t->out_source = (struct loop_source) {
-		.fd = t->own_out_fd >= 0 ? t->own_out_fd : STDOUT_FILENO,
-		.ready = on_stdout_ready,
-		.opaque = t,
-	};
 	t->resize_source = (struct loop_source) {
 		.fd = -1,
 		.ready = on_resize,
@@ -659,7 +508,12 @@ int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
 		    struct terminal **out)
 {
 	struct terminal *t = calloc(1, sizeof(*t));
-	struct stat st = { 0 };
+	const struct output_callbacks callbacks = {
+		.writable = on_writable,
+		.written = on_written,
+		.lost = on_lost,
+		.opaque = t,
+	};
 	int err = -ENOMEM;
 
 	if (!t)
@@ -674,30 +528,34 @@ int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
 	t->loop = loop;
 	t->callbacks = *cb;
 	t->interactive = isatty(STDIN_FILENO);
-	fstat(STDOUT_FILENO, &st);
-	t->out_socket = S_ISSOCK(st.st_mode);
-	t->own_out_fd = reopen_stdout(&st);
 	init_sources(t);
 	if (t->wake_source.fd < 0) {
 		err = -errno;
-		goto close_stdout;
+		goto free_stack;
 	}
 	err = loop_add(loop, &t->wake_source, EPOLLIN);
 	if (err)
 		goto close_timer;
-	pthread_mutex_init(&t->lock, NULL);
+	err = output_init(&t->out, loop, STDOUT_FILENO, &callbacks);
+	if (err)
+		goto del_timer;
 	*out = t;
 	return 0;
 
+del_timer:
+	loop_del(loop, &t->wake_source);
 close_timer:
 	close(t->wake_source.fd);
-close_stdout:
-	if (t->own_out_fd >= 0)
-		close(t->own_out_fd);
+free_stack:
 	free(t->signal_stack);
 free_terminal:
 	free(t);
 	return err;
+}
+
+void terminal_set_plain(struct terminal *t)
+{
+	t->interactive = false;
 }
 
 int terminal_start(struct terminal *t)
@@ -726,7 +584,7 @@ int terminal_start(struct terminal *t)
 
 void terminal_stop(struct terminal *t)
 {
-	output_flush(t);
+	output_flush(&t->out);
 	if (!t->started)
 		return;
 	t->started = false;
@@ -744,14 +602,11 @@ void terminal_destroy(struct terminal *t)
 	if (!t)
 		return;
 	terminal_stop(t);
-	loop_del(t->loop, &t->out_source);
+	output_release(&t->out);
 	loop_del(t->loop, &t->wake_source);
 	close(t->wake_source.fd);
 	if (t->resize_source.fd >= 0)
 		close(t->resize_source.fd);
-	if (t->own_out_fd >= 0)
-		close(t->own_out_fd);
-	pthread_mutex_destroy(&t->lock);
 	free(t->signal_stack);
 	free(t);
 }
@@ -764,4 +619,9 @@ struct chardev *terminal_chardev(struct terminal *t)
 struct chardev *terminal_output(struct terminal *t)
 {
 	return &t->output;
+}
+
+bool terminal_is_written(struct terminal *t)
+{
+	return output_is_empty(&t->out);
 }

@@ -18,7 +18,9 @@
 #include <lkvm/control.h>
 #include <lkvm/endings.h>
 #include <lkvm/event.h>
+#include <lkvm/guest-command.h>
 #include <lkvm/log.h>
+#include <lkvm/stream.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
 #include <lkvm/vm.h>
@@ -96,21 +98,34 @@ static int open_boot_file(const char *path, const char *what, int *out)
 	return 0;
 }
 
-static int open_boot_files(struct vm *vm)
+static void add_initrd(struct boot_config *boot, const char *path, int fd)
+{
+	boot->initrds[boot->nr_initrds++] = (struct boot_file) {
+		.path = path,
+		.fd = fd,
+	};
+}
+
+int vm_open_boot_files(struct vm *vm)
 {
 	const struct vm_config *config = vm->config;
 	int err;
 
 	vm->boot.kernel_path = config->kernel;
-	vm->boot.initrd_path = config->initrd;
 	vm->boot.cmdline = config->cmdline;
 	vm->boot.add_devices = config->add_devices;
 	vm->boot.fdt = config->fdt;
 	err = open_boot_file(config->kernel, "kernel", &vm->boot.kernel_fd);
 	if (!err && config->initrd)
-		err = open_boot_file(config->initrd, "initrd",
-				     &vm->boot.initrd_fd);
-	return err;
+		err = open_boot_file(config->initrd, "initrd", &vm->initrd_fd);
+	if (err)
+		return err;
+	if (config->initrd)
+		add_initrd(&vm->boot, config->initrd, vm->initrd_fd);
+	for (unsigned int i = 0; i < config->nr_own_initrds; i++)
+		add_initrd(&vm->boot, config->own_initrds[i].path,
+			   config->own_initrds[i].fd);
+	return 0;
 }
 
 static int create_board(struct vm *vm)
@@ -179,53 +194,101 @@ static int wait_for_vcpus(struct vm *vm)
 	return err;
 }
 
-/* Create @request's device and append it to the machine's list. */
-static int create_device(struct vm *vm, const struct device_request *request)
+/* As the type itself makes it. */
+static int create_device(struct machine *machine,
+			 const struct device_request *request,
+			 struct device **out)
 {
-	struct device **end = &vm->machine.devices;
+	return request->type->create(machine, request->config, out);
+}
+
+struct creation {
+	struct vm *vm;
+	int (*create)(struct machine *machine,
+		      const struct device_request *request,
+		      struct device **out);
+};
+
+/*
+ * Create @request's device and append it to the machine's list. @resource is
+ * what a device of the board's is for.
+ */
+static int append_device(const struct creation *c,
+			 const struct device_request *request,
+			 const struct resource *resource)
+{
+	struct machine *machine = &c->vm->machine;
+	struct device **end = &machine->devices;
 	struct device *device;
 	int err;
 
-	err = request->type->create(&vm->machine, request->config, &device);
+	err = c->create(machine, request, &device);
 	/* A type may be asked for nothing: `-n mode=none`. */
 	if (err || !device)
 		return err;
+	if (resource)
+		device->place.resource = resource;
 	while (*end)
 		end = &(*end)->next;
 	*end = device;
 	return 0;
 }
 
-static int create_devices_of(struct vm *vm, const struct device_type *type,
-			     const struct device_request *requests,
-			     unsigned int count)
+static int create_board_devices(const struct creation *c,
+				const struct device_type *type)
 {
+	unsigned int count;
+	const struct device_request *requests =
+		arch_board_devices(&c->vm->machine, &count);
 	int err = 0;
 
 	for (unsigned int i = 0; i < count && !err; i++)
 		if (requests[i].type == type)
-			err = create_device(vm, &requests[i]);
+			err = append_device(c, &requests[i],
+					    requests[i].config);
+	if (err)
+		log_err("vm", "cannot create the machine's %s: %s", type->name,
+			strerror(-err));
 	return err;
 }
 
-static int create_devices(struct vm *vm)
+static int create_user_devices(const struct creation *c,
+			       const struct device_type *type)
 {
-	unsigned int nr_board;
-	const struct device_request *board =
-		arch_board_devices(&vm->machine, &nr_board);
+	const struct vm_config *config = c->vm->config;
 	int err = 0;
 
-	for (unsigned int i = 0; device_table[i] && !err; i++) {
-		err = create_devices_of(vm, device_table[i], board, nr_board);
-		if (err)
-			log_err("vm", "cannot create the machine's %s: %s",
-				device_table[i]->name, strerror(-err));
-		else
-			err = create_devices_of(vm, device_table[i],
-						vm->config->devices,
-						vm->config->nr_devices);
-	}
+	for (unsigned int i = 0; i < config->nr_devices && !err; i++)
+		if (config->devices[i].type == type)
+			err = append_device(c, &config->devices[i], NULL);
 	return err;
+}
+
+/* Those of config->command. */
+static int create_command_ports(const struct creation *c)
+{
+	struct virtio_console_options ports;
+	const struct device_request request = {
+		.type = &virtio_console_type,
+		.config = &ports,
+	};
+
+	guest_command_ports(c->vm->command, &ports);
+	return append_device(c, &request, NULL);
+}
+
+int vm_create_devices(struct vm *vm,
+		      int (*create)(struct machine *machine,
+				    const struct device_request *request,
+				    struct device **out))
+{
+	const struct creation c = { .vm = vm, .create = create };
+	int err = 0;
+
+	for (unsigned int i = 0; device_table[i] && !err; i++)
+		err = create_board_devices(&c, device_table[i]) ?:
+			      create_user_devices(&c, device_table[i]);
+	return err || !vm->config->command ? err : create_command_ports(&c);
 }
 
 /* What devices wait for has had the whole creation's time to happen. */
@@ -251,6 +314,42 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
+static int open_klog(struct vm *vm)
+{
+	char *to;
+	int err;
+
+	if (!vm->config->klog)
+		return 0;
+	if (asprintf(&to, "file:%s", vm->config->klog) < 0)
+		return -ENOMEM;
+	err = stream_open("--klog", to, NULL, &vm->klog);
+	free(to);
+	return err;
+}
+
+/* The command has the terminal, and the console a file or nothing. */
+static int create_command(struct vm *vm, struct chardev **console)
+{
+	const struct vm_config *config = vm->config;
+	struct guest_command_callbacks callbacks = {
+		.ended = vm_command_ended,
+		.opaque = vm,
+	};
+	int err;
+
+	if (!config->command->tty)
+		terminal_set_plain(vm->terminal);
+	err = guest_command_create(vm->machine.loop, vm->terminal, &callbacks,
+				   &vm->command);
+	if (err || !vm->klog)
+		return err;
+	err = stream_start(vm->klog, vm->machine.loop);
+	if (!err)
+		*console = stream_chardev(vm->klog);
+	return err;
+}
+
 static bool is_dev_null(int fd)
 {
 	struct stat null, st;
@@ -264,22 +363,34 @@ static int connect_console(struct vm *vm)
 {
 	struct chardev *terminal = terminal_chardev(vm->terminal);
 	bool shown = vm->config->console != CONSOLE_PORT;
+	struct chardev *lower = shown ? terminal : NULL;
+	struct chardev *second = shown ? terminal_output(vm->terminal) : NULL;
 	struct machine *m = &vm->machine;
-	int err;
+	struct chardev *tty = m->serial[0]; /* --tty 0, or NULL */
+	int err = 0;
 
-	err = console_hub_create(m->loop, shown ? terminal : NULL,
-				 shown ? terminal_output(vm->terminal) : NULL,
-				 &vm->console);
+	if (tty && vm->config->console != CONSOLE_VIRTIO)
+		lower = tty;
+	if (vm->config->command) {
+		lower = NULL;
+		second = NULL;
+		err = create_command(vm, &lower);
+	}
+	if (!err)
+		err = console_hub_create(m->loop, lower, second, &vm->console);
 	if (err)
 		return err;
-	vm->console_shown = shown && !is_dev_null(STDOUT_FILENO);
+	if (vm->command)
+		guest_command_watch(vm->command, vm->console);
+	vm->console_shown = shown && !vm->command &&
+			    !is_dev_null(STDOUT_FILENO);
 	m->serial[0] = console_hub_chardev(vm->console);
 	if (vm->config->console == CONSOLE_PORT)
 		m->console = terminal;
 	if (vm->config->console == CONSOLE_VIRTIO) {
 		m->console = console_hub_chardev(vm->console);
 		/* What is said before its driver is there is shown too. */
-		m->serial[0] = console_hub_second(vm->console);
+		m->serial[0] = tty ?: console_hub_second(vm->console);
 	}
 	return 0;
 }
@@ -313,6 +424,11 @@ static int create_host_side(struct vm *vm)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	err = loop_create(&vm->machine.loop);
+	if (!err && vm->config->ttys) {
+		err = ttys_create(vm);
+		if (err)
+			return err;
+	}
 	if (!err)
 		err = terminal_create(vm->machine.loop, &callbacks,
 				      &vm->terminal);
@@ -348,7 +464,7 @@ static void on_boot_mark(struct machine *machine, unsigned int value)
 		vm_phase_mark(vm, PHASE_USERSPACE);
 }
 
-static struct vm *vm_alloc(const struct vm_config *config)
+struct vm *vm_alloc(const struct vm_config *config)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 
@@ -359,7 +475,7 @@ static struct vm *vm_alloc(const struct vm_config *config)
 	vm->vm_fd = -1;
 	vm->signals.fd = -1;
 	vm->boot.kernel_fd = -1;
-	vm->boot.initrd_fd = -1;
+	vm->initrd_fd = -1;
 	vm->run_state = VM_PAUSED;
 	vm->machine.request = on_machine_request;
 	vm->machine.boot_mark = on_boot_mark;
@@ -408,11 +524,13 @@ static int vm_create_parts(struct vm *vm)
 
 	if (vm->config->name)
 		set_process_name(vm->config->name);
-	err = open_boot_files(vm);
+	err = vm_open_boot_files(vm);
 	if (!err)
 		err = open_kvm(vm);
 	if (!err)
 		err = check_cpus(vm);
+	if (!err)
+		err = open_klog(vm);
 	if (!err)
 		err = create_host_side(vm);
 	if (!err)
@@ -422,7 +540,7 @@ static int vm_create_parts(struct vm *vm)
 	vm_phase_mark(vm, PHASE_BOARD);
 	err = start_vcpus(vm);
 	if (!err)
-		err = create_devices(vm);
+		err = vm_create_devices(vm, create_device);
 	if (err)
 		return err;
 	vm_phase_mark(vm, PHASE_DEVICES);
@@ -491,9 +609,15 @@ void vm_destroy(struct vm *vm)
 	}
 	if (m->board)
 		arch_board_destroy(m);
+	guest_command_destroy(vm->command);
 	endings_stop(vm);
 	events_destroy(vm);
 	console_hub_destroy(vm->console);
+	if (vm->klog) {
+		stream_stop(vm->klog);
+		stream_close(vm->klog);
+	}
+	ttys_destroy(vm);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
 		loop_del(m->loop, &vm->signals);
@@ -507,7 +631,7 @@ void vm_destroy(struct vm *vm)
 	memory_release(&m->memory);
 	close_fd(vm->kvm_fd);
 	close_fd(vm->boot.kernel_fd);
-	close_fd(vm->boot.initrd_fd);
+	close_fd(vm->initrd_fd);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm->end_dump);

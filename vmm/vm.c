@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include <lkvm/arch.h>
+#include <lkvm/console-hub.h>
 #include <lkvm/endings.h>
 #include <lkvm/event.h>
+#include <lkvm/guest-command.h>
 #include <lkvm/log.h>
 #include <lkvm/terminal.h>
 #include <lkvm/vm-parts.h>
@@ -86,6 +88,13 @@ void vm_press_power_button(struct vm *vm)
 	vm_event(vm, "POWERDOWN", NULL);
 }
 
+void vm_command_ended(void *opaque, int status, const char *why)
+{
+	if (why)
+		log_err("command", "%s", why);
+	vm_end(opaque, VM_END_COMMAND, (unsigned int)status);
+}
+
 static void on_signal(void *opaque, uint32_t events)
 {
 	struct signalfd_siginfo info;
@@ -93,6 +102,11 @@ static void on_signal(void *opaque, uint32_t events)
 
 	(void)events;
 	if (read(vm->signals.fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	/* SIGTERM asks for the end, which the command has a part in. */
+	if (vm->command && info.ssi_signo != SIGPWR &&
+	    info.ssi_signo != SIGTERM &&
+	    guest_command_signal(vm->command, (int)info.ssi_signo))
 		return;
 	if (info.ssi_signo == SIGPWR)
 		vm_press_power_button(vm);
@@ -207,6 +221,8 @@ int vm_reset(struct vm *vm)
 	err = vm_reset_vcpus(vm);
 	if (err)
 		return err;
+	if (vm->command)
+		guest_command_reset(vm->command);
 	err = memory_clear(&vm->machine.memory);
 	if (!err)
 		err = arch_board_reset(&vm->machine);
@@ -234,6 +250,11 @@ static int watch_signals(struct vm *vm)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGPWR);
+	if (vm->command) {
+		sigaddset(&set, SIGQUIT);
+		sigaddset(&set, SIGUSR1);
+		sigaddset(&set, SIGUSR2);
+	}
 	/* Once blocked, it would come even if nohup had it ignored. */
 	if (!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler != SIG_IGN)
 		sigaddset(&set, SIGHUP);
@@ -279,6 +300,8 @@ int vm_run(struct vm *vm)
 
 	vm_pause(vm);
 	terminal_stop(vm->terminal);
+	if (vm->command)
+		guest_command_flush(vm->command);
 	if (vm->config->boot_timer)
 		vm_print_phases(vm, stderr);
 	if (vm->config->stats)

@@ -168,6 +168,8 @@ static uint64_t max_ram(const struct kvm_cpuid2 *cpuid)
 {
 	unsigned int bits = 36; /* of a CPU that does not say */
 
+	if (!cpuid)
+		return UINT64_MAX; /* nobody knows the CPU yet */
 	for (uint32_t i = 0; i < cpuid->nent; i++)
 		if (cpuid->entries[i].function == 0x80000008)
 			bits = cpuid->entries[i].eax & 0xff;
@@ -262,8 +264,8 @@ int arch_board_create(struct machine *machine, int kvm_fd, int vm_fd,
 	board->cpus = config->cpus;
 	machine->board = board;
 
-	err = create_kvm_devices(machine, kvm_fd, vm_fd);
-	if (!err)
+	err = vm_fd < 0 ? 0 : create_kvm_devices(machine, kvm_fd, vm_fd);
+	if (!err && kvm_fd >= 0)
 		err = x86_cpuid_create(kvm_fd, config->cpus, &board->cpuid);
 	if (!err)
 		err = add_resources(machine, config->debug_exit);

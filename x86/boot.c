@@ -18,12 +18,14 @@
 
 #include <lkvm/hw.h>
 #include <lkvm/log.h>
+#include <lkvm/virtio.h>
 #include <lkvm/x86.h>
 
 #define EBDA_END 0xa0000
 #define BIOS_AREA X86_ACPI_BASE /* to 1 MiB: ACPI and MP tables */
 #define RESET_VECTOR 0xffff0 /* F000:FFF0, within the BIOS area */
 #define PAGE_BYTES 4096
+#define INITRD_ALIGN 4
 
 static unsigned long long to_mib(uint64_t bytes)
 {
@@ -76,6 +78,41 @@ unsigned int x86_e820(const struct machine *machine,
 		map_add(&b, mem->region[i].base,
 			mem->region[i].base + mem->region[i].size, E820_RAM);
 	return b.count;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct arch_range *left = a, *right = b;
+
+	return left->base < right->base ? -1 : left->base > right->base;
+}
+
+unsigned int arch_memory_map(const struct machine *machine,
+			     struct arch_range map[ARCH_MAX_RANGES])
+{
+	const struct arch_range fixed[] = {
+		{ "pci-mmio", X86_PCI_MMIO_BASE, X86_PCI_MMIO_BYTES },
+		{ "virtio-mmio", X86_VIRTIO_MMIO_BASE,
+		  VIRTIO_MMIO_SLOTS * VIRTIO_MMIO_BYTES },
+		{ "ioapic", X86_IOAPIC_BASE, PAGE_BYTES },
+		{ "local-apic", X86_LAPIC_BASE, PAGE_BYTES },
+	};
+	struct x86_e820_entry e820[X86_E820_MAX];
+	unsigned int count = x86_e820(machine, e820);
+
+	_Static_assert(X86_E820_MAX + ARRAY_SIZE(fixed) <= ARCH_MAX_RANGES,
+		       "map's size");
+
+	for (unsigned int i = 0; i < count; i++)
+		map[i] = (struct arch_range) {
+			.kind = e820[i].type == E820_RAM ? "ram" : "reserved",
+			.base = e820[i].base,
+			.len = e820[i].len,
+		};
+	memcpy(&map[count], fixed, sizeof(fixed));
+	count += ARRAY_SIZE(fixed);
+	qsort(map, count, sizeof(*map), compare_ranges);
+	return count;
 }
 
 /* @what is "kernel" or "initrd". */
@@ -152,8 +189,8 @@ static bool has_word(const char *cmdline, const char *word)
  * Where neither ACPI nor a device tree tells of virtio-mmio devices, the
  * command line does. In front, for what follows "--" is not the kernel's.
  */
-static char *complete_cmdline(const struct machine *machine,
-			      const struct boot_config *boot)
+char *arch_cmdline(const struct machine *machine,
+		   const struct boot_config *boot)
 {
 	bool wanted = boot->add_devices && !boot->fdt &&
 		      has_word(boot->cmdline, "acpi=off");
@@ -182,7 +219,7 @@ static char *complete_cmdline(const struct machine *machine,
 int x86_load_cmdline(struct machine *machine, const struct boot_config *boot,
 		     uint64_t limit)
 {
-	char *cmdline = complete_cmdline(machine, boot);
+	char *cmdline = arch_cmdline(machine, boot);
 	size_t len;
 	int ret;
 
@@ -204,29 +241,40 @@ int x86_load_cmdline(struct machine *machine, const struct boot_config *boot,
 	return ret;
 }
 
-int x86_load_initrd(struct machine *machine, const struct boot_config *boot,
-		    uint64_t kernel_end, uint64_t limit,
-		    struct x86_initrd *initrd)
+/*
+ * The sum of the parts, each but the first at a multiple of 4: where the
+ * kernel looks for an archive behind another one (driver-api/early-userspace/
+ * buffer-format.rst).
+ */
+static int initrd_sizes(const struct boot_config *boot,
+			uint64_t sizes[BOOT_MAX_INITRDS], uint64_t *sum)
+{
+	uint64_t total = 0;
+
+	for (unsigned int i = 0; i < boot->nr_initrds; i++) {
+		const struct boot_file *file = &boot->initrds[i];
+		int ret = file_size("initrd", file->path, file->fd, &sizes[i]);
+
+		if (ret)
+			return ret;
+		total = align_up(total, INITRD_ALIGN) + sizes[i];
+	}
+	*sum = total;
+	return 0;
+}
+
+static int check_initrd_fits(const struct machine *machine,
+			     const struct boot_config *boot, uint64_t size,
+			     uint64_t kernel_end, uint64_t limit)
 {
 	uint64_t ram_end = x86_low_ram_end(machine);
-	uint64_t size = 0, base, need;
-	int ret;
+	uint64_t need = kernel_end + align_up(size, PAGE_BYTES);
 
-	if (!boot->initrd_path) {
-		*initrd = (struct x86_initrd) { 0 };
-		return 0;
-	}
-	ret = file_size("initrd", boot->initrd_path, boot->initrd_fd, &size);
-	if (ret)
-		return ret;
-
-	limit = align_down(MIN(limit, X86_HOLE_START), PAGE_BYTES);
-	need = kernel_end + align_up(size, PAGE_BYTES);
 	if (need > limit) {
 		log_err("boot",
 			"initrd %s (%llu MiB) is too large: kernel %s has "
 			"place for %llu MiB whatever the RAM",
-			boot->initrd_path, to_mib(size), boot->kernel_path,
+			boot->initrds[0].path, to_mib(size), boot->kernel_path,
 			kernel_end < limit ?
 				(unsigned long long)(limit - kernel_end) / MIB :
 				0);
@@ -236,16 +284,45 @@ int x86_load_initrd(struct machine *machine, const struct boot_config *boot,
 		log_err("boot",
 			"initrd %s (%llu MiB) does not fit with --mem %llu "
 			"MiB; give at least %llu MiB",
-			boot->initrd_path, to_mib(size),
+			boot->initrds[0].path, to_mib(size),
 			(unsigned long long)(ram_end / MIB), to_mib(need));
 		return -ENOMEM;
 	}
+	return 0;
+}
 
-	base = align_down(MIN(limit, ram_end) - size, PAGE_BYTES);
-	ret = load_file(machine, "initrd", boot->initrd_path, boot->initrd_fd,
-			base, 0, size);
+int x86_load_initrd(struct machine *machine, const struct boot_config *boot,
+		    uint64_t kernel_end, uint64_t limit,
+		    struct x86_initrd *initrd)
+{
+	uint64_t sizes[BOOT_MAX_INITRDS];
+	uint64_t size = 0, base, at;
+	int ret;
+
+	if (!boot->nr_initrds) {
+		*initrd = (struct x86_initrd) { 0 };
+		return 0;
+	}
+	limit = align_down(MIN(limit, X86_HOLE_START), PAGE_BYTES);
+	ret = initrd_sizes(boot, sizes, &size);
+	if (!ret)
+		ret = check_initrd_fits(machine, boot, size, kernel_end, limit);
 	if (ret)
 		return ret;
+
+	base = align_down(MIN(limit, x86_low_ram_end(machine)) - size,
+			  PAGE_BYTES);
+	at = base;
+	for (unsigned int i = 0; i < boot->nr_initrds; i++) {
+		const struct boot_file *file = &boot->initrds[i];
+
+		at = align_up(at, INITRD_ALIGN);
+		ret = load_file(machine, "initrd", file->path, file->fd, at, 0,
+				sizes[i]);
+		if (ret)
+			return ret;
+		at += sizes[i];
+	}
 	*initrd = (struct x86_initrd) { .base = base, .size = size };
 	return 0;
 }

@@ -37,7 +37,8 @@ int arch_check_kvm(int kvm_fd);
 /*
  * Make the board: interrupt controllers and timers in KVM, RAM at its place,
  * the list of resources. @machine's memory, buses and irq are initialised
- * but empty; machine->board is set here. Says itself what is wrong.
+ * but empty; machine->board is set here. Says itself what is wrong. With both
+ * descriptors -1 there is no KVM behind it, and it can only be described.
  */
 int arch_board_create(struct machine *machine, int kvm_fd, int vm_fd,
 		      const struct arch_config *config);
@@ -58,6 +59,17 @@ int arch_board_reset(struct machine *machine);
 const struct device_request *arch_board_devices(const struct machine *machine,
 						unsigned int *count);
 
+/* What addresses are for: as the guest is told, and where KVM has its own. */
+struct arch_range {
+	const char *kind; /* "ram", "reserved", "pci-ecam", "ioapic", ... */
+	uint64_t base, len;
+};
+#define ARCH_MAX_RANGES 32
+
+/* All of @machine's, in ascending order; returns how many. */
+unsigned int arch_memory_map(const struct machine *machine,
+			     struct arch_range map[ARCH_MAX_RANGES]);
+
 /* ---- vCPUs (on the vCPU's own thread) ----------------------------------- */
 
 /* After KVM_CREATE_VCPU: CPUID, topology, everything that never changes. */
@@ -75,15 +87,25 @@ void arch_vcpu_dump(struct machine *machine, int vcpu_fd, unsigned int index,
 
 /* ---- boot --------------------------------------------------------------- */
 
+/* An open file, and its path, for messages. */
+struct boot_file {
+	const char *path;
+	int fd;
+};
+
+/* The user's, an archive of modules, and what guest/init reads. */
+#define BOOT_MAX_INITRDS 3
+
 /*
  * What to boot. File descriptors stay open and owned by the caller, for a
- * reset loads everything again; paths are for messages.
+ * reset loads everything again.
  */
 struct boot_config {
 	const char *kernel_path;
 	int kernel_fd;
-	const char *initrd_path; /* NULL: none */
-	int initrd_fd;
+	/* In this order in RAM, each at a multiple of 4: one initrd. */
+	struct boot_file initrds[BOOT_MAX_INITRDS];
+	unsigned int nr_initrds;
 	const char *cmdline; /* complete, but for the next */
 	bool add_devices; /* to it, such as no other description tells of */
 	bool fdt; /* describe the machine by a device tree, and nothing else */
@@ -96,6 +118,20 @@ struct boot_config {
  * under creation, but not running.
  */
 int arch_boot_load(struct machine *machine, const struct boot_config *boot);
+
+/*
+ * The command line as the kernel gets it, after all devices exist; the
+ * caller's to free(). NULL when memory is short.
+ */
+char *arch_cmdline(const struct machine *machine,
+		   const struct boot_config *boot);
+
+/*
+ * The release of the Linux kernel in the file @fd ("6.1.0-56-amd64"), for its
+ * modules; cut to @size bytes. Returns 0, -ENOEXEC (no kernel that tells), or
+ * another -errno. Any thread.
+ */
+int arch_kernel_version(int fd, char *version, size_t size);
 
 /*
  * The machine as a flattened device tree, after all devices exist. *@out is

@@ -35,6 +35,12 @@ struct chardev_frontend_ops {
 	 * -EBUSY: the guest has not taken the last one. Optional.
 	 */
 	int (*send_break)(void *opaque, uint8_t key);
+	/* There will be no more input. Optional. */
+	void (*ended)(void *opaque);
+	/* All that was written has left this process. Optional. */
+	void (*written)(void *opaque);
+	/* Nobody can read: what was written is discarded. Optional. */
+	void (*lost)(void *opaque);
 };
 
 struct chardev_ops {

@@ -42,8 +42,18 @@ extern const struct option_desc stat_options[];
 extern const struct option_desc stop_options[];
 extern const struct option_desc top_options[];
 
-/* builtin-run.c: what `lkvm run` takes. */
+int command_sandbox(int argc, char **argv);
+int command_setup(int argc, char **argv);
+
+/* What `lkvm run` and `lkvm help` take. */
 extern const struct option_desc run_options[];
+extern const struct option_desc help_options[];
+
+/* In the order of the words that --completion takes. */
+enum completion_shell { COMPLETION_BASH, COMPLETION_ZSH, COMPLETION_FISH };
+
+/* builtin-completion.c: print the script for @shell to stdout. */
+void print_completion(enum completion_shell shell);
 
 /* main.c: all commands, ended by a NULL name. */
 extern const struct command commands[];

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <lkvm/arch.h>
 #include <lkvm/device.h>
 #include <lkvm/memory.h>
 
@@ -33,6 +34,8 @@ struct pattern_list {
 /* What lkvm's own standard streams are connected to. */
 enum console { CONSOLE_SERIAL, CONSOLE_VIRTIO, CONSOLE_PORT };
 
+struct guest_command_options;
+
 struct vm_config {
 	const char *name;
 	const char *kvm_path; /* --dev */
@@ -40,7 +43,10 @@ struct vm_config {
 	const char *control_folder; /* is made for it; NULL: it is there */
 	const char *events; /* --events: FILE or fd:N; NULL: none */
 	const char *kernel;
-	const char *initrd; /* NULL: none */
+	const char *initrd; /* the user's; NULL: none */
+	/* What lkvm itself adds behind it. */
+	struct boot_file own_initrds[BOOT_MAX_INITRDS - 1];
+	unsigned int nr_own_initrds;
 	const char *cmdline; /* see struct boot_config, as the next two */
 	bool add_devices;
 	bool fdt;
@@ -56,6 +62,10 @@ struct vm_config {
 	uint64_t timeout_ns; /* 0: none */
 	uint64_t grace_ns; /* for a guest that shall power off; 0: none */
 	enum console console;
+	/* It has the standard streams, and the console goes to ... */
+	const struct guest_command_options *command; /* NULL: none */
+	const char *klog; /* ... this file; NULL: nowhere */
+	unsigned int ttys; /* bit N: serial port N is a pseudo-terminal */
 	bool debug_exit;
 	bool stats;
 	bool boot_timer;

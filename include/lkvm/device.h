@@ -17,6 +17,31 @@
 
 struct device;
 struct machine;
+struct pci_device;
+struct resource;
+struct virtio_device_ops;
+struct virtio_transport;
+
+/* Something of the host's that a device would open. */
+struct device_file {
+	const char *path;
+	const char *use; /* "read", "read-write", "write", "listen", "run" */
+};
+
+#define DEVICE_PLAN_MAX_FILES 32
+
+/* What is known of a virtio device that nobody makes: for --dry-run. */
+struct device_plan {
+	char name[16]; /* that create() would give it */
+	const struct virtio_device_ops *ops; /* NULL: there is no device */
+	const struct virtio_transport *transport; /* NULL: the machine's */
+	unsigned int nr_files;
+	struct device_file file[DEVICE_PLAN_MAX_FILES]; /* borrowed */
+};
+
+/* Note that the device would open @path, unless that is NULL. */
+void device_plan_file(struct device_plan *plan, const char *path,
+		      const char *use);
 
 struct device_type {
 	const char *name; /* "virtio-blk", "serial" */
@@ -38,6 +63,13 @@ struct device_type {
 	int (*create)(struct machine *machine, const void *config,
 		      struct device **out);
 	/*
+	 * What create() would make of @config, into the zeroed @plan, without
+	 * touching the host. For types that users can ask for. Returns as
+	 * create() does. Main thread.
+	 */
+	int (*plan)(const struct machine *machine, const void *config,
+		    struct device_plan *plan);
+	/*
 	 * The guest is about to run for the first time: wait for what create()
 	 * has only begun. Returns 0, -ENODEV (the device is to be destroyed,
 	 * and the VM goes on without it) or another -errno; has said why. Main
@@ -51,7 +83,7 @@ struct device_type {
 	/*
 	 * Stop I/O: on return no request is in flight and own threads touch
 	 * neither guest memory nor interrupts until resume(). vCPUs are
-	 * stopped. Optional, both or neither.
+	 * stopped. Optional, and a device may have nothing to resume.
 	 */
 	void (*quiesce)(struct device *device);
 	void (*resume)(struct device *device);
@@ -60,19 +92,18 @@ struct device_type {
 	const struct state_table *state;
 };
 
-/* Where the guest finds a device that is on a transport. */
+/* Where a guest finds a device; at least one is set once it is created. */
 struct device_place {
-	const char *transport; /* "pci", "mmio"; NULL: the board's own */
-	uint64_t base; /* its address; of PCI the slot on bus 0 */
-	uint32_t gsi;
+	const struct resource *resource; /* ports or addresses, GSI */
+	struct pci_device *pci; /* its function */
 };
 
 /* First member of every device's own struct. */
 struct device {
 	const struct device_type *type;
 	char name[16]; /* unique in the machine: "vda", "serial0" */
-	struct device *next; /* in order of creation; the machine's */
 	struct device_place place;
+	struct device *next; /* in order of creation; the machine's */
 };
 
 /* One instance that somebody asked for. */

@@ -29,14 +29,14 @@ void endings_stop(struct vm *vm);
  */
 void endings_signal(struct vm *vm, unsigned int signo);
 
+/* Is the VM paused because its guest panicked? Without endings it is not. */
+bool endings_panicked(const struct vm *vm);
+
 /*
  * The loop has ended: pauses the VM, and finds out what vm->end is in the light
  * of what the console said. Returns true if the run goes on.
  */
 bool endings_go_on(struct vm *vm);
-
-/* Is the guest held because it panicked? */
-bool endings_panicked(const struct vm *vm);
 
 /*
  * The exit status of how the run ended, after saying on stderr what a user

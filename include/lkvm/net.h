@@ -190,6 +190,12 @@ int net_user_create(const struct net_options *options, const char *name,
 		    struct net_backend **out);
 
 /*
+ * Would mode=user work as @options ask for it? Starts nothing. Returns as
+ * net_user_create(), with its messages.
+ */
+int net_user_check(const struct net_options *options, const char *name);
+
+/*
  * Write all frames of @inner to a new file @path, in pcap's format: what comes
  * out is to be used in its place, and owns it. On failure (-errno after a
  * message) @inner stays the caller's. Main thread.

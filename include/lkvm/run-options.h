@@ -10,7 +10,10 @@
 
 #include <lkvm/config.h>
 #include <lkvm/device.h>
+#include <lkvm/guest-command.h>
 #include <lkvm/memory.h>
+#include <lkvm/root-folder.h>
+#include <lkvm/rootfs.h>
 #include <lkvm/virtio.h>
 
 struct run_options {
@@ -32,19 +35,34 @@ struct run_options {
 	uint64_t grace_ns;
 	int console;
 	struct virtio_console_options ports;
+	bool console_packed;
+	unsigned int ttys; /* as in struct vm_config */
 	char *port_text[VIRTIO_MAX_PORTS]; /* owned; what ports points into */
 	bool nodefaults;
 	bool fdt;
 	const char *dump_dtb;
 	bool debug_exit;
+	bool dry_run;
+	bool json;
 	bool stats;
 	bool boot_timer;
 	bool help;
+	struct rootfs_options rootfs;
+	char *root_text; /* owned; what rootfs points into */
+	const char *sandbox; /* a script to run, or NULL */
+	struct root_folder_options folder;
+	const char *modules; /* NULL: where the kernel's are */
 	struct memory_backing memory;
 	bool thp;
 	uint64_t node; /* NO_NODE: none */
 	const char *pin_list;
 	int *pins; /* owned; NULL: none */
+	/* argv is the caller's to set before run_options_complete(). */
+	struct guest_command_options command;
+	char **env; /* owned; what command.env points to */
+	char *shell[2]; /* command.argv, where the user names none */
+	char *here; /* owned; command.try_cwd */
+	const char *klog;
 	struct device_request *devices; /* owned with their configs */
 	unsigned int nr_devices;
 };
@@ -64,6 +82,16 @@ int run_options_parse(struct run_options *options, int argc, char **argv,
  * -errno after one line on stderr.
  */
 int run_options_complete(struct run_options *options);
+
+/*
+ * Ask for a device of @type. @config, of malloc(), is @options' then. Returns 0
+ * or -ENOMEM.
+ */
+int run_options_add_device(struct run_options *options,
+			   const struct device_type *type, void *config);
+
+/* Does the user's command line set @key ("root=")? */
+bool run_options_has_param(const struct run_options *options, const char *key);
 
 void run_options_release(struct run_options *options);
 

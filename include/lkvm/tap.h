@@ -13,6 +13,9 @@
 
 #include <lkvm/net.h>
 
+/* Where taps are made and opened. */
+#define TUN_NODE "/dev/net/tun"
+
 /* The address that a host's end gets when nobody says another. */
 #define TAP_HOST_IP "192.168.33.1/24"
 

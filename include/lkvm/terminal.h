@@ -32,6 +32,12 @@ int terminal_create(struct loop *loop, const struct terminal_callbacks *cb,
 		    struct terminal **out);
 
 /*
+ * Read stdin as a pipe is read, even if it is a terminal: its mode stays, and
+ * no key is a command. Before terminal_start(); main thread.
+ */
+void terminal_set_plain(struct terminal *terminal);
+
+/*
  * Make stdin raw when it is a terminal, and begin to watch it. From here
  * until terminal_stop() the terminal is restored even if the process dies of
  * a signal. End of file on stdin is not an error: input just ends. Main
@@ -54,8 +60,14 @@ void terminal_destroy(struct terminal *terminal);
  */
 void terminal_print(struct terminal *terminal, const char *text, size_t len);
 
-/* The end to plug into the console; it is told the window's size. */
+/*
+ * The end to plug into the console; it is told the window's size, the end of
+ * stdin, and what becomes of its output.
+ */
 struct chardev *terminal_chardev(struct terminal *terminal);
+
+/* Has all output been written out? Any thread. */
+bool terminal_is_written(struct terminal *terminal);
 
 /* A second writer's end, without input: what it writes is shown as well. */
 struct chardev *terminal_output(struct terminal *terminal);

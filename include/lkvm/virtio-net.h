@@ -175,9 +175,10 @@ struct net {
 /* For the device type; see device.h. */
 int net_create(struct machine *machine, const void *config,
 	       struct device **out);
+int net_plan(const struct machine *machine, const void *config,
+	     struct device_plan *plan);
 int net_complete(struct device *device);
 void net_destroy(struct device *device);
-void net_reset(struct device *device);
 void net_quiesce(struct device *device);
 void net_resume(struct device *device);
 

@@ -21,6 +21,8 @@ struct console_hub;
 struct control;
 struct endings;
 struct events;
+struct guest_command;
+struct stream;
 struct terminal;
 
 /* Process statuses of `lkvm run`; 128 + N means ended by signal N. */
@@ -46,6 +48,7 @@ enum vm_end {
 	VM_END_USER_RESET, /* boots again, whatever --on-reset says */
 	VM_END_PANIC,
 	VM_END_DEBUG_EXIT, /* detail: the byte */
+	VM_END_COMMAND, /* has ended; detail: the status */
 	VM_END_QUIT, /* detail: enum quit_by */
 	VM_END_SIGNAL, /* forced by one; detail: its number */
 	VM_END_DECIDED, /* forced, after --expect or --fail */
@@ -74,13 +77,17 @@ struct vm {
 	struct machine machine; /* first: the devices' machine is the VM's */
 	const struct vm_config *config; /* not owned */
 	struct boot_config boot;
+	int initrd_fd; /* the user's; -1: none */
 	int kvm_fd, vm_fd;
 	struct terminal *terminal;
+	struct stream *tty[MACHINE_SERIALS]; /* NULL: not asked for */
 	struct console_hub *console;
 	bool console_shown; /* on stdout, and that is not /dev/null */
 	struct endings *endings; /* while it runs; the main thread's */
 	struct events *events; /* NULL: not yet, or no longer */
 	struct control *control; /* NULL: there is no socket */
+	struct guest_command *command; /* NULL: none */
+	struct stream *klog; /* of --klog, or NULL */
 	struct prompt prompt;
 	struct loop_source signals; /* SIGTERM, SIGINT, SIGHUP, SIGPWR */
 

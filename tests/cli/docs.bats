@@ -120,12 +120,22 @@ keys_of_manual() {
 
 @test "make install puts the program and the manual in their places" {
 	make_here install DESTDIR="$scratch/root" PREFIX=/usr
-	diff <(cd root && find . -type f -printf '%P %m\n' | sort) - <<-END
+	diff <(cd root && find . -type f -printf '%P %m\n' | grep -v /man1/ |
+		sort) - <<-END
 	usr/bin/lkvm 755
-	usr/share/man/man1/lkvm.1 644
+	usr/share/bash-completion/completions/lkvm 644
+	usr/share/fish/vendor_completions.d/lkvm.fish 644
+	usr/share/zsh/site-functions/_lkvm 644
 	END
 	root/usr/bin/lkvm version
-	cmp root/usr/share/man/man1/lkvm.1 "$top/docs/lkvm.1"
+	diff <(cd "$top/docs" && sha256sum ./*.1) \
+		<(cd root/usr/share/man/man1 && sha256sum ./*)
+	for shell in bash:bash-completion/completions/lkvm \
+		fish:fish/vendor_completions.d/lkvm.fish \
+		zsh:zsh/site-functions/_lkvm; do
+		"$LKVM" help --completion "${shell%%:*}" |
+			cmp - "root/usr/share/${shell#*:}"
+	done
 }
 
 @test "make uninstall removes what install made, and nothing else" {

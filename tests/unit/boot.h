@@ -68,7 +68,6 @@ static inline int setup(void **state)
 
 	f->boot.kernel_path = "KERNEL";
 	f->boot.kernel_fd = -1;
-	f->boot.initrd_fd = -1;
 	f->boot.cmdline = "console=ttyS0";
 	f->board.cpus = 1;
 	f->machine.board = &f->board;
@@ -144,8 +143,8 @@ static inline void add_initrd(struct fixture *f, size_t size)
 
 	memset(bytes, 0xcc, size);
 	f->initrd_fd = file_of(bytes, size);
-	f->boot.initrd_fd = f->initrd_fd;
-	f->boot.initrd_path = "INITRD";
+	f->boot.initrds[0] = (struct boot_file) { "INITRD", f->initrd_fd };
+	f->boot.nr_initrds = 1;
 	free(bytes);
 }
 

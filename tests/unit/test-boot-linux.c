@@ -337,6 +337,24 @@ static void initrd_never_covers_the_kernel(void **state)
 	assert_int_equal(load(f, x86_load_bzimage, f->size), 0);
 }
 
+static void initrds_stand_behind_each_other(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t bytes[12], expected[12] = { 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+					    0,	  0,	0,    'a',  'b',
+					    0,	  0 };
+
+	make_bzimage(f);
+	add_initrd(f, 5);
+	f->boot.initrds[1] = (struct boot_file) { "OURS", file_of("ab", 2) };
+	f->boot.nr_initrds = 2;
+	assert_int_equal(load(f, x86_load_bzimage, f->size), 0);
+	assert_int_equal(params_in_ram(f).hdr.ramdisk_size, 10);
+	read_ram(f, RAM - 4096, bytes, sizeof(bytes));
+	assert_memory_equal(bytes, expected, sizeof(bytes));
+	close(f->boot.initrds[1].fd);
+}
+
 static void odd_initrds_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -346,7 +364,7 @@ static void odd_initrds_are_refused(void **state)
 	assert_refused(f, x86_load_bzimage, f->size, "initrd INITRD is empty");
 	close(f->initrd_fd);
 	f->initrd_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	f->boot.initrd_fd = f->initrd_fd;
+	f->boot.initrds[0].fd = f->initrd_fd;
 	assert_refused(f, x86_load_bzimage, f->size,
 		       "initrd INITRD is not a regular file");
 }
@@ -462,6 +480,7 @@ int main(void)
 		TEST(initrd_lies_as_high_as_ram_goes),
 		TEST(initrd_stays_below_the_kernels_limit),
 		TEST(initrd_never_covers_the_kernel),
+		TEST(initrds_stand_behind_each_other),
 		TEST(odd_initrds_are_refused),
 		TEST(random_damage_to_a_bzimage_does_no_harm),
 		TEST(boot_load_adds_tables_and_reset_vector),

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * lkvm sandbox [OPTIONS] -- COMMAND, and what -d DIR|NAME and --sandbox SCRIPT
+ * are to `lkvm run`: a command in a guest whose root is a folder.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <lkvm/log.h>
+#include <lkvm/root-folder.h>
+#include <lkvm/run-options.h>
+#include <lkvm/util.h>
+#include <lkvm/virtio.h>
+
+static const struct option_desc folder_keys[] = {
+	{ OPTION_STRING, 0, "dir", "DIR", "the folder",
+	  .offset = offsetof(struct root_folder_options, path) },
+	{ OPTION_FLAG, 0, "ro", NULL, "what the guest writes vanishes",
+	  .offset = offsetof(struct root_folder_options, read_only) },
+	{ .kind = OPTION_END },
+};
+
+static const char *const folder_positional[] = { "dir", NULL };
+
+/* Does the first item of a disk's options mean a folder? Then it is *@out. */
+static int find_folder(const char *value, char **out, bool *named)
+{
+	char *item = strdup(value);
+	char *path = NULL;
+	int err = item ? 0 : -ENOMEM;
+
+	*out = NULL;
+	if (err)
+		return err;
+	options_cut(item);
+	if (root_folder_exists(item)) {
+		*out = item;
+		*named = false;
+		return 0;
+	}
+	/* As kvmtool: before a file of this name. */
+	err = root_folder_path(item, &path);
+	free(item);
+	if (!err && root_folder_exists(path)) {
+		*out = path;
+		*named = true;
+		return 0;
+	}
+	free(path);
+	return err == -ENOMEM ? err : 0;
+}
+
+int root_folder_take(struct run_options *options, const char *value)
+{
+	struct root_folder_options *folder = &options->folder;
+	bool named;
+	char *path;
+	int err = find_folder(value, &path, &named);
+
+	if (err || !path)
+		return err;
+	if (folder->found) {
+		log_err("run", "--disk %s: the root is %s already", value,
+			folder->found);
+		free(path);
+		return -EINVAL;
+	}
+	folder->found = path;
+	folder->named = named;
+	folder->text = strdup(value);
+	if (!folder->text)
+		return -ENOMEM;
+	err = options_parse_list(folder_keys, folder_positional, "--disk",
+				 folder->text, folder);
+	return err ?: 1;
+}
+
+void root_folder_release(struct root_folder_options *folder)
+{
+	free(folder->found);
+	free(folder->text);
+	free(folder->script);
+}
+
+/* ---- what a run makes of it ---------------------------------------------- */
+
+/* What is a folder of its own on the host is shared; links are as there. */
+static void add_host(struct rootfs_options *rootfs)
+{
+	struct stat st;
+
+	for (unsigned int i = 0; root_folder_host[i]; i++) {
+		if (lstat(root_folder_host[i], &st) || !S_ISDIR(st.st_mode) ||
+		    rootfs->nr_shares == ROOTFS_MAX_SHARES)
+			continue;
+		rootfs->shares[rootfs->nr_shares++] = (struct rootfs_share) {
+			.path = root_folder_host[i],
+		};
+	}
+}
+
+/* By whatever name. */
+static bool is_host_root(const char *path)
+{
+	struct stat st, root;
+
+	return stat(path, &st) || stat("/", &root) ||
+	       (st.st_dev == root.st_dev && st.st_ino == root.st_ino);
+}
+
+/* The kernel mounts the folder itself, and runs what it finds there. */
+static int add_boot_share(struct run_options *options)
+{
+	struct virtio_9p_options *config;
+	int err;
+
+	if (!options->folder.read_only && is_host_root(options->folder.found)) {
+		log_err("run",
+			"--disk %s: the host's own root is never writable in a "
+			"guest (add \",ro\")",
+			options->folder.path);
+		return -EPERM;
+	}
+	config = malloc(sizeof(*config));
+	if (!config)
+		return -ENOMEM;
+	memcpy(config, virtio_9p_type.defaults, sizeof(*config));
+	config->path = options->folder.found;
+	config->tag = ROOT_FOLDER_TAG;
+	config->read_only = options->folder.read_only;
+	err = run_options_add_device(options, &virtio_9p_type, config);
+	if (err)
+		free(config);
+	return err;
+}
+
+/* --sandbox: the script is in the root folder, or where it is on the host. */
+static int complete_script(struct run_options *options)
+{
+	struct root_folder_options *folder = &options->folder;
+	struct stat st;
+
+	if (options->command.argv) {
+		log_err("run", "--sandbox: there is a command already ('%s')",
+			options->command.argv[0]);
+		return -EINVAL;
+	}
+	folder->script = realpath(options->sandbox, NULL);
+	if (!folder->script || stat(folder->script, &st)) {
+		int err = -errno;
+
+		log_err("run", "--sandbox: cannot open %s: %s",
+			options->sandbox, strerror(-err));
+		return err;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		log_err("run", "--sandbox: %s is not a regular file",
+			options->sandbox);
+		return -EINVAL;
+	}
+	folder->argv[0] = folder->found && !folder->read_only ?
+				  (char *)ROOT_FOLDER_SCRIPT :
+				  folder->script;
+	options->command.argv = folder->argv;
+	return 0;
+}
+
+static int take_default(struct run_options *options)
+{
+	struct root_folder_options *folder = &options->folder;
+	int err = root_folder_path(ROOT_FOLDER_DEFAULT, &folder->found);
+
+	if (err) {
+		log_err("run", "sandbox: $HOME is not set to a folder (name "
+			       "one with --disk DIR)");
+		return err;
+	}
+	folder->named = true;
+	folder->make = true;
+	return 0;
+}
+
+int root_folder_complete(struct run_options *options, bool sandbox)
+{
+	struct root_folder_options *folder = &options->folder;
+	int err = 0;
+
+	if (folder->found && options->rootfs.root.path) {
+		log_err("run", "--disk %s and --root %s: there is one root",
+			folder->found, options->rootfs.root.path);
+		return -EINVAL;
+	}
+	if (sandbox && !options->command.argv && !options->sandbox) {
+		log_err("run", "sandbox: there is no command (add -- COMMAND, "
+			       "or --sandbox SCRIPT)");
+		return -EINVAL;
+	}
+	if (sandbox && !folder->found && !options->rootfs.root.path)
+		err = take_default(options);
+	if (!err && options->sandbox)
+		err = complete_script(options);
+	if (err || !folder->found)
+		return err;
+	if (!options->command.argv && !folder->named)
+		return add_boot_share(options);
+	if (!options->command.argv) {
+		folder->argv[0] = (char *)"/bin/sh";
+		options->command.argv = folder->argv;
+	}
+	options->rootfs.root.path = folder->found;
+	options->rootfs.root.writable = !folder->read_only;
+	if (folder->named)
+		add_host(&options->rootfs);
+	return 0;
+}
+
+/* The guest may run already, and look at the old one. */
+static int put_script(const struct root_folder_options *folder)
+{
+	int from = open(folder->script, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int root = open(folder->found, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int err = from < 0 || root < 0 ? -errno : 0;
+
+	if (!err && mkdirat(root, "virt", 0755) && errno != EEXIST)
+		err = -errno;
+	if (!err)
+		err = root_folder_put(root, ROOT_FOLDER_SCRIPT + 1, 0755, from);
+	if (err)
+		log_err("run", "cannot put %s into %s: %s", folder->script,
+			folder->found, strerror(-err));
+	if (from >= 0)
+		close(from);
+	if (root >= 0)
+		close(root);
+	return err;
+}
+
+int root_folder_prepare(const struct run_options *options)
+{
+	const struct root_folder_options *folder = &options->folder;
+	int err = 0;
+
+	if (options->dry_run)
+		return 0;
+	if (folder->make)
+		err = root_folder_make(folder->found);
+	if (!err && folder->script && folder->argv[0] != folder->script)
+		err = put_script(folder);
+	return err;
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * lkvm setup NAME: a folder that is a guest's root file system. Its files and
+ * folders are its own; programs and libraries come from the host, read-only,
+ * when it is used (builtin-sandbox.c).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <lkvm/commands.h>
+#include <lkvm/log.h>
+#include <lkvm/root-folder.h>
+#include <lkvm/util.h>
+#include <lkvm/vm.h>
+
+int root_folder_path(const char *name, char **out)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789._-";
+	const char *home = getenv("HOME");
+	size_t len = strlen(name);
+
+	if (!len || len > 64 || strspn(name, allowed) != len ||
+	    name[0] == '.' || name[0] == '-')
+		return -EINVAL;
+	if (!home || home[0] != '/')
+		return -ENOENT;
+	return asprintf(out, "%s/.lkvm/%s", home, name) < 0 ? -ENOMEM : 0;
+}
+
+bool root_folder_exists(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* ---- below a folder in which others write -------------------------------- */
+
+/* The folder that @path lies in, which is below @root; *@name is the rest. */
+static int open_parent(int root, const char *path, const char **name)
+{
+	const struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+	const char *slash = strrchr(path, '/');
+	char *parent = slash ? strndup(path, (size_t)(slash - path)) :
+			       strdup(".");
+	int fd;
+
+	if (!parent)
+		return -ENOMEM;
+	fd = (int)syscall(SYS_openat2, root, parent, &how, sizeof(how));
+	if (fd < 0)
+		fd = -errno;
+	free(parent);
+	*name = slash ? slash + 1 : path;
+	return fd;
+}
+
+static int make_folder(int root, const char *path, mode_t mode)
+{
+	const char *name;
+	int parent = open_parent(root, path, &name);
+	int err = 0;
+
+	if (parent < 0)
+		return parent;
+	if (!mkdirat(parent, name, 0700))
+		/* Whatever the umask is: /tmp is everybody's. */
+		err = fchmodat(parent, name, mode, 0) ? -errno : 0;
+	else if (errno != EEXIST)
+		err = -errno;
+	close(parent);
+	return err;
+}
+
+static int copy(int from, int to)
+{
+	char buffer[16384];
+	ssize_t n;
+	int err = 0;
+
+	while (!err && (n = read(from, buffer, sizeof(buffer))) != 0)
+		err = n < 0 ? -errno : write_full(to, buffer, (size_t)n);
+	return err;
+}
+
+/* A new file in @parent, which takes the place of @name when it is complete. */
+static int replace(int parent, const char *name, mode_t mode, int from,
+		   const char *text)
+{
+	int fd, err;
+	char *temp;
+
+	if (asprintf(&temp, ".%s.new", name) < 0)
+		return -ENOMEM;
+	unlinkat(parent, temp, 0);
+	fd = openat(parent, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+		    0600);
+	err = fd < 0 ? -errno : 0;
+	if (!err)
+		err = from < 0 ? write_full(fd, text, strlen(text)) :
+				 copy(from, fd);
+	if (!err && (fchmod(fd, mode) || renameat(parent, temp, parent, name)))
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	free(temp);
+	return err;
+}
+
+int root_folder_put(int root, const char *path, mode_t mode, int from)
+{
+	const char *name;
+	int parent = open_parent(root, path, &name);
+	int err;
+
+	if (parent < 0)
+		return parent;
+	err = replace(parent, name, mode, from, NULL);
+	close(parent);
+	return err;
+}
+
+/* A small file, unless there is one. */
+static int make_file(int root, const char *path, const char *text)
+{
+	const char *name;
+	int parent = open_parent(root, path, &name);
+	struct stat st;
+	int err = 0;
+
+	if (parent < 0)
+		return parent;
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW))
+		err = errno == ENOENT ? replace(parent, name, 0644, -1, text) :
+					-errno;
+	close(parent);
+	return err;
+}
+
+/* ---- what is in it ------------------------------------------------------- */
+
+const char *const root_folder_host[] = {
+	"/usr",	  "/bin",   "/sbin",   "/lib",
+	"/lib32", "/lib64", "/libx32", "/etc/alternatives",
+	NULL,
+};
+
+/* One of the host's: a link as there, or a place for the folder. */
+static int make_host(int root, const char *path)
+{
+	char target[PATH_MAX];
+	ssize_t len = readlink(path, target, sizeof(target) - 1);
+	const char *name;
+	int parent, err = 0;
+
+	if (len < 0)
+		return root_folder_exists(path) ?
+			       make_folder(root, path + 1, 0755) :
+			       0;
+	target[len] = '\0';
+	parent = open_parent(root, path + 1, &name);
+	if (parent < 0)
+		return parent;
+	if (symlinkat(target, parent, name) && errno != EEXIST)
+		err = -errno;
+	close(parent);
+	return err;
+}
+
+static int fill(int root)
+{
+	static const struct {
+		const char *path;
+		mode_t mode;
+	} folders[] = {
+		{ "dev", 0755 },      { "etc", 0755 },	   { "home", 0755 },
+		{ "mnt", 0755 },      { "proc", 0555 },	   { "root", 0700 },
+		{ "run", 0755 },      { "sys", 0555 },	   { "tmp", 01777 },
+		{ "var", 0755 },      { "var/lib", 0755 }, { "var/log", 0755 },
+		{ "var/tmp", 01777 }, { "virt", 0755 },
+	};
+	static const struct {
+		const char *path, *text;
+	} files[] = {
+		{ "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n" },
+		{ "etc/group", "root:x:0:\n" },
+		{ "etc/hosts", "127.0.0.1 localhost\n::1 localhost\n" },
+		{ "etc/resolv.conf", "" },
+	};
+	int err = 0;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(folders) && !err; i++)
+		err = make_folder(root, folders[i].path, folders[i].mode);
+	for (unsigned int i = 0; root_folder_host[i] && !err; i++)
+		err = make_host(root, root_folder_host[i]);
+	for (unsigned int i = 0; i < ARRAY_SIZE(files) && !err; i++)
+		err = make_file(root, files[i].path, files[i].text);
+	return err;
+}
+
+static int make_path(const char *path)
+{
+	char *parent = strdup(path);
+	int err = parent ? 0 : -ENOMEM;
+
+	if (!err) {
+		*strrchr(parent, '/') = '\0';
+		if (mkdir(parent, 0700) && errno != EEXIST)
+			err = -errno;
+	}
+	free(parent);
+	if (!err && mkdir(path, 0755) && errno != EEXIST)
+		err = -errno;
+	return err;
+}
+
+int root_folder_make(const char *path)
+{
+	int err = make_path(path);
+	int root = -1;
+
+	if (!err) {
+		root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		err = root < 0 ? -errno : fill(root);
+	}
+	if (err)
+		log_err("setup", "cannot set up %s: %s", path, strerror(-err));
+	if (root >= 0)
+		close(root);
+	return err;
+}
+
+/* ---- the command --------------------------------------------------------- */
+
+int command_setup(int argc, char **argv)
+{
+	char *path = NULL;
+	int err;
+
+	if (argc != 2) {
+		log_err("setup",
+			argc < 2 ? "setup needs a name" :
+				   "setup takes one name, got '%s' too",
+			argv[argc - 1]);
+		return STATUS_LKVM_FAILED;
+	}
+	err = root_folder_path(argv[1], &path);
+	if (err == -EINVAL)
+		log_err("setup",
+			"setup: bad name '%s': use at most 64 letters, digits, "
+			"'.', '_' or '-', and begin with a letter, a digit or "
+			"'_'",
+			argv[1]);
+	else if (err == -ENOENT)
+		log_err("setup", "setup: $HOME is not set to a folder");
+	else if (err)
+		log_err("setup", "out of memory");
+	else
+		err = root_folder_make(path);
+	if (!err)
+		printf("%s\n", path);
+	free(path);
+	return err ? STATUS_LKVM_FAILED : STATUS_OK;
+}

@@ -1,0 +1,131 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
+# setup, sandbox, and folders as roots; tests/boot/sandbox.sh runs guests in them.
+
+load helpers
+
+@test "setup makes a root folder, and says where" {
+	umask 077
+	lkvm setup box-1.0_a
+	[ "$status" = 0 ]
+	[ "$out" = "$HOME/.lkvm/box-1.0_a" ]
+	cd "$out"
+	for folder in dev etc proc root run sys tmp usr var/lib var/tmp virt; do
+		[ -d "$folder" ]
+	done
+	[ "$(stat -c %a tmp)" = 1777 ]
+	[ "$(stat -c %a ..)" = 700 ]
+	grep -q ^root: etc/passwd
+	# /bin of the guest is what /bin is here.
+	[ "$(readlink bin)" = "$(readlink /bin)" ]
+	# No file of the host's is in it.
+	[ "$(find . -type f | wc -l)" = 4 ]
+}
+
+@test "setup completes a folder, and keeps what is there" {
+	lkvm setup box
+	cd "$HOME/.lkvm/box"
+	echo mine >etc/passwd
+	echo mine >file
+	rm -r tmp
+	lkvm setup box
+	[ "$status" = 0 ]
+	[ "$(cat etc/passwd file)" = $'mine\nmine' ]
+	[ -d tmp ]
+}
+
+@test "setup follows no link that a guest has put there" {
+	lkvm setup box
+	cd "$HOME/.lkvm/box"
+	mkdir "$HOME/outside"
+	rm -r var etc/hosts
+	ln -s "$HOME/outside" var
+	ln -s "$HOME/outside/hosts" etc/hosts
+	lkvm setup box
+	[ "$status" = 125 ]
+	[[ $err == "lkvm: cannot set up $HOME/.lkvm/box: "* ]]
+	[ -z "$(ls "$HOME/outside")" ]
+	# Nor when the script goes in.
+	rm var
+	mv virt old
+	ln -s "$HOME/outside" virt
+	make_kernel "$HOME/kernel"
+	echo "#!/bin/sh" >"$HOME/script"
+	lkvm sandbox -d box -k "$HOME/kernel" --sandbox "$HOME/script"
+	[ "$status" = 125 ]
+	[[ $err == "lkvm: cannot put $HOME/script into $HOME/.lkvm/box: "* ]]
+	[ -z "$(ls "$HOME/outside")" ]
+}
+
+@test "bad names of folders are refused" {
+	long=$(printf '%065d' 0)
+	for name in '' . .. a/b .x -x 'a b' "$long"; do
+		refuses "setup: bad name '$name': use at most 64 letters, digits, '.', '_' or '-', and begin with a letter, a digit or '_'" \
+			setup "$name"
+	done
+	refuses "setup needs a name" setup
+	refuses "setup takes one name, got 'b' too" setup a b
+	as=(env -u HOME)
+	refuses "setup: \$HOME is not set to a folder" setup a
+	as=(env HOME=relative)
+	refuses "setup: \$HOME is not set to a folder" setup a
+	as=()
+	touch .lkvm
+	refuses "cannot set up $HOME/.lkvm/a: Not a directory" setup a
+}
+
+@test "sandbox needs a command, and one root" {
+	lkvm setup box
+	make_kernel kernel
+	mkdir folder
+	echo "#!/bin/sh" >script
+	refuses "sandbox: there is no command (add -- COMMAND, or --sandbox SCRIPT)" \
+		sandbox -d box -k kernel
+	refuses "--sandbox: there is a command already ('true')" \
+		sandbox -d box -k kernel --sandbox script -- true
+	refuses "--sandbox: cannot open nothing: No such file or directory" \
+		sandbox -d box -k kernel --sandbox nothing
+	refuses "--sandbox: folder is not a regular file" \
+		run -d box -k kernel --sandbox folder
+	refuses "--disk folder: the root is $HOME/.lkvm/box already" \
+		run -d box -d folder -k kernel
+	refuses "--disk $HOME/.lkvm/box and --root folder: there is one root" \
+		sandbox -d box --root folder -k kernel -- true
+	refuses "--disk: unknown key 'snapshot' (it has: dir, ro)" \
+		run -d folder,snapshot -k kernel
+	refuses "--disk /: the host's own root is never writable in a guest (add \",ro\")" \
+		run -d / -k kernel
+	as=(env -u HOME)
+	refuses "sandbox: \$HOME is not set to a folder (name one with --disk DIR)" \
+		sandbox -k kernel -- true
+}
+
+@test "a name is a folder of setup's, then a file, then nothing" {
+	make_kernel kernel
+	refuses "*disk image box*: No such file or directory*" \
+		run -d box -k kernel -m 16
+	truncate -s 1M box
+	lkvm run --dry-run -d box -k kernel -m 16
+	[[ $out == *"vda "* ]]
+	lkvm setup box
+	lkvm run --dry-run -d box -k kernel -m 16 -p rdinit=/x
+	[[ $out != *"vda "* ]]
+	# A folder is a share that the kernel mounts by itself.
+	mkdir folder
+	lkvm run --dry-run -d folder -k kernel -m 16
+	[[ $out == *"root=/dev/root rootfstype=9p rootflags=trans=virtio,version=9p2000.L rw"* ]]
+	[[ $out == *"9p0 "* ]]
+	lkvm run --dry-run -d folder,ro -k kernel -m 16
+	[[ $out == *"9p2000.L ro"* ]]
+}
+
+@test "a dry run of sandbox makes no folder and no script" {
+	make_kernel kernel
+	echo "#!/bin/sh" >script
+	lkvm setup box
+	before=$(snapshot)
+	lkvm sandbox --dry-run -d box -k kernel -m 16 --sandbox script
+	[ "$(snapshot)" = "$before" ]
+	lkvm sandbox --dry-run -k kernel -m 16 -- true
+	[ "$(snapshot)" = "$before" ]
+}
