@@ -16,6 +16,7 @@
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
 #include <lkvm/control.h>
+#include <lkvm/endings.h>
 #include <lkvm/event.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/log.h>
@@ -341,6 +342,14 @@ static int create_command(struct vm *vm, struct chardev **console)
 	return err;
 }
 
+static bool is_dev_null(int fd)
+{
+	struct stat null, st;
+
+	return !stat("/dev/null", &null) && !fstat(fd, &st) &&
+	       S_ISCHR(st.st_mode) && st.st_rdev == null.st_rdev;
+}
+
 /* The hub is below whichever device is the console, shown or not. */
 static int connect_console(struct vm *vm)
 {
@@ -360,6 +369,10 @@ static int connect_console(struct vm *vm)
 		err = console_hub_create(m->loop, lower, second, &vm->console);
 	if (err)
 		return err;
+	if (vm->command)
+		guest_command_watch(vm->command, vm->console);
+	vm->console_shown = shown && !vm->command &&
+			    !is_dev_null(STDOUT_FILENO);
 	m->serial[0] = console_hub_chardev(vm->console);
 	if (vm->config->console == CONSOLE_PORT)
 		m->console = terminal;
@@ -578,9 +591,10 @@ void vm_destroy(struct vm *vm)
 	}
 	if (m->board)
 		arch_board_destroy(m);
+	guest_command_destroy(vm->command);
+	endings_stop(vm);
 	events_destroy(vm);
 	console_hub_destroy(vm->console);
-	guest_command_destroy(vm->command);
 	if (vm->klog) {
 		stream_stop(vm->klog);
 		stream_close(vm->klog);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <lkvm/config.h>
 #include <lkvm/device.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/memory.h>
@@ -28,6 +29,10 @@ struct run_options {
 	int loglevel;
 	int transport;
 	int on_reset;
+	int on_panic;
+	struct pattern_list expect, fail; /* owned */
+	uint64_t timeout_ns;
+	uint64_t grace_ns;
 	int console;
 	struct virtio_console_options ports;
 	char *port_text[VIRTIO_MAX_PORTS]; /* owned; what ports points into */
@@ -40,7 +45,7 @@ struct run_options {
 	bool stats;
 	bool boot_timer;
 	bool help;
-	const char *modules; /* folder, or NULL */
+	const char *modules; /* NULL: where the kernel's are */
 	struct rootfs_options rootfs;
 	char *root_text; /* owned; what rootfs points into */
 	const char *sandbox; /* a script to run, or NULL */
@@ -53,6 +58,7 @@ struct run_options {
 	/* argv is the caller's to set before run_options_complete(). */
 	struct guest_command_options command;
 	char **env; /* owned; what command.env points to */
+	char *shell[2]; /* command.argv, where the user names none */
 	char *here; /* owned; command.try_cwd */
 	const char *klog;
 	struct device_request *devices; /* owned with their configs */
