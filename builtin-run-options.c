@@ -14,6 +14,7 @@
 #include <lkvm/commands.h>
 #include <lkvm/config.h>
 #include <lkvm/log.h>
+#include <lkvm/machine.h>
 #include <lkvm/net.h>
 #include <lkvm/pin.h>
 #include <lkvm/run-options.h>
@@ -238,6 +239,22 @@ static int add_share(void *target, const struct option_desc *desc,
 	return 0;
 }
 
+static int add_tty(void *target, const struct option_desc *desc,
+		   const char *value)
+{
+	struct run_options *options = target;
+	unsigned int index = (unsigned int)value[0] - '0';
+
+	(void)desc;
+	if (index >= MACHINE_SERIALS || value[1]) {
+		log_err("run", "--tty: bad value '%s': use 0 to %u", value,
+			MACHINE_SERIALS - 1);
+		return -EINVAL;
+	}
+	options->ttys |= BIT(index);
+	return 0;
+}
+
 #define FIELD(name) offsetof(struct run_options, name)
 
 const struct option_desc run_options[] = {
@@ -281,6 +298,9 @@ const struct option_desc run_options[] = {
 	{ OPTION_ENUM, 0, "console", "serial|virtio",
 	  "which device the terminal is: ttyS0 or hvc0 (default: serial)",
 	  .offset = FIELD(console), .choices = consoles },
+	{ OPTION_CALL, 0, "tty", "N",
+	  "serial port N of the guest is a pseudo-terminal (may repeat)",
+	  .call = add_tty },
 	{ OPTION_CALL, 0, "port", "name=NAME,to=WHERE[,from=PATH]",
 	  "a port /dev/virtio-ports/NAME (may repeat); keys below",
 	  .call = add_port, .keys = virtio_port_keys },
@@ -295,6 +315,9 @@ const struct option_desc run_options[] = {
 	{ OPTION_STRING, 0, "user", "USER",
 	  "whom the command runs as: NAME or UID[:GID] (default: root)",
 	  .offset = FIELD(command.user) },
+	{ OPTION_FLAG, 0, "console-packed", NULL,
+	  "offer packed rings to the guest for hvc0 and the ports",
+	  .offset = FIELD(console_packed) },
 	{ OPTION_CALL, 0, "balloon", "[=KEY=VALUE...]",
 	  "memory balloon; keys below", .call = add_device,
 	  .keys = virtio_balloon_keys, .optional = true,
@@ -439,6 +462,7 @@ static int add_consoles(struct run_options *options)
 		if (!copy)
 			return -ENOMEM;
 		*copy = wanted[i];
+		copy->packed = options->console_packed;
 		err = run_options_add_device(options, &virtio_console_type, copy);
 		if (err) {
 			free(copy);

@@ -167,6 +167,7 @@ static int run_vm(const struct run_options *options, const char *kernel,
 		.console = (enum console)options->console,
 		.command = options->command.argv ? &options->command : NULL,
 		.klog = options->klog,
+		.ttys = options->ttys,
 		.debug_exit = options->debug_exit,
 		.stats = options->stats,
 		.boot_timer = options->boot_timer,
@@ -178,13 +179,13 @@ static int run_vm(const struct run_options *options, const char *kernel,
 	struct vm *vm;
 	int status;
 
+	if (choose_control(options, &path, &folder, &config))
+		return STATUS_LKVM_FAILED;
 	run_guest_apply(guest, &config);
 	if (options->dry_run)
 		return dry_run(&config, options->json, stdout) ?
 			       STATUS_LKVM_FAILED :
 			       STATUS_OK;
-	if (choose_control(options, &path, &folder, &config))
-		return STATUS_LKVM_FAILED;
 	if (vm_create(&config, &vm))
 		return STATUS_LKVM_FAILED;
 	status = vm_run(vm);

@@ -29,7 +29,10 @@
 
 /*
  * Each border between pages of hugetlbfs and others is the end of a mapping,
- * and a process has 65530 of these (vm.max_map_count).
+ * and a process has 65530 of these (vm.max_map_count). Pages that have returned
+ * are mappings of their own, which hugetlbfs never joins; they are not counted,
+ * for it takes a guest of 128 GiB that returned each by itself to have so many.
+ * Then the next one stays an ordinary page.
  */
 #define MAX_BORDERS 32000
 
@@ -346,8 +349,17 @@ static int give_to_pool(struct guest_memory *mem, struct memory_region *r,
 static int take_from_pool(struct guest_memory *mem, struct memory_region *r,
 			  uint64_t start, uint64_t len)
 {
-	int err = map_file(mem, r->host + start, r->offset + start, len);
+	off_t offset = (off_t)(r->offset + start);
+	int err;
 
+	/* First: nobody may find addresses that have no page yet. */
+	if (fallocate(mem->fd, FALLOC_FL_KEEP_SIZE, offset, (off_t)len)) {
+		err = -errno;
+		fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			  offset, (off_t)len);
+		return err;
+	}
+	err = map_file(mem, r->host + start, (uint64_t)offset, len);
 	if (!err) {
 		set_given(mem, r, start, len, false);
 		return 0;

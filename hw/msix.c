@@ -141,7 +141,11 @@ int msix_irqfd(struct msix *msix, unsigned int vector)
 			v->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		v->direct = v->eventfd >= 0;
 		msix_refresh_locked(msix, v);
-		fd = v->eventfd;
+		/* Nobody would hear it. */
+		if (v->direct && !v->attached && !msix_masked(msix, v))
+			v->direct = false;
+		if (v->direct)
+			fd = v->eventfd;
 	}
 	pthread_mutex_unlock(&msix->lock);
 	return fd;

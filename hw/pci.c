@@ -547,6 +547,7 @@ static int pci_host_create(struct machine *machine, const void *config,
 	if (err)
 		goto free_bus;
 	machine->pci = bus;
+	bus->device.place.pci = &bus->bridge;
 	*out = &bus->device;
 	return 0;
 

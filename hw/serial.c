@@ -7,6 +7,11 @@
  * that end is full, the transmit FIFO stays full and THRE low until it has
  * room again, so the guest waits in its own way and no vCPU ever blocks.
  *
+ * With FIFOs on, bytes wait in there for more, as they do on hardware, where
+ * one takes its time to leave: until the FIFO is full, the guest looks at the
+ * port again, or SERIAL_HOLD_NS have passed. Then THRE's interrupt comes once
+ * for sixteen bytes, and not for each.
+ *
  * OUT2 does not gate the interrupt, as it does on a PC's board: small kernels
  * that never set it work in every other virtual machine.
  */
@@ -16,12 +21,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include <lkvm/hw.h>
+#include <lkvm/loop.h>
 #include <lkvm/machine.h>
 #include <lkvm/util.h>
 
 #define SERIAL_FIFO 16
+
+/* Long beside an exit, or most timers would run out before a FIFO is full. */
+#define SERIAL_HOLD_NS 10000000
 #define SERIAL_IIR_FIFOS 0xc0 /* 8.6: both set while the FIFOs are enabled */
 #define SERIAL_IER_MASK \
 	(UART_IER_RDI | UART_IER_THRI | UART_IER_RLSI | UART_IER_MSI)
@@ -38,7 +49,10 @@ struct serial {
 	struct chardev *chardev; /* NULL: output is dropped, input never is */
 	uint32_t gsi;
 	unsigned int index;
+	struct loop_source hold; /* a timerfd; -1: bytes leave at once */
 	pthread_mutex_t lock; /* guards the rest */
+	bool holding; /* the timer runs */
+	uint8_t eager; /* so many bytes more leave at once */
 	bool line; /* as driven last */
 	uint8_t ier;
 	uint8_t fcr;
@@ -147,6 +161,32 @@ static void serial_transmit_locked(struct serial *serial)
 		serial->thre = true;
 }
 
+/* The loop's thread: nobody has looked at the port since. */
+static void serial_hold_ended(void *opaque, uint32_t events)
+{
+	struct serial *serial = opaque;
+	uint64_t count;
+
+	(void)events;
+	(void)!read(serial->hold.fd, &count, sizeof(count));
+	pthread_mutex_lock(&serial->lock);
+	serial->holding = false;
+	/* It sends a byte for each interrupt, and would wait for each. */
+	if (serial->tx_len && serial->ier & UART_IER_THRI)
+		serial->eager = UINT8_MAX;
+	serial_transmit_locked(serial);
+	serial_update_irq_locked(serial);
+	pthread_mutex_unlock(&serial->lock);
+}
+
+/* Set once for whatever comes until it has run out: a call for many bytes. */
+static void serial_hold_locked(struct serial *serial)
+{
+	if (!serial->holding)
+		timer_arm(serial->hold.fd, SERIAL_HOLD_NS);
+	serial->holding = true;
+}
+
 static void serial_write_thr_locked(struct serial *serial, uint8_t value)
 {
 	/* 8.6: a write acknowledges. The interrupt that follows when the FIFO
@@ -164,6 +204,12 @@ static void serial_write_thr_locked(struct serial *serial, uint8_t value)
 	/* A guest that does not wait for THRE loses bytes, as on hardware. */
 	if (serial->tx_len < serial_depth(serial))
 		serial->tx[serial->tx_len++] = value;
+	if (serial->hold.fd >= 0 && serial->tx_len < serial_depth(serial) &&
+	    !serial->eager) {
+		serial_hold_locked(serial);
+		return;
+	}
+	serial->eager -= serial->eager > 0;
 	serial_transmit_locked(serial);
 }
 
@@ -258,6 +304,7 @@ static uint8_t serial_read_locked(struct serial *serial, uint64_t offset)
 	bool dlab = serial->lcr & UART_LCR_DLAB;
 	uint8_t value;
 
+	serial_transmit_locked(serial);
 	switch (offset) {
 	case UART_RX:
 		return dlab ? serial->divisor[0] :
@@ -289,6 +336,8 @@ static void serial_write_locked(struct serial *serial, uint64_t offset,
 
 	/* Who sets the port up, or sends, is not (yet) waiting for input. */
 	serial->polls = 0;
+	if (offset != UART_TX || dlab)
+		serial_transmit_locked(serial);
 	switch (offset) {
 	case UART_TX:
 		if (dlab)
@@ -420,6 +469,7 @@ static const struct state_field serial_fields[] = {
 	STATE_FIELD(struct serial, tx_len, 1, 0),
 	STATE_ARRAY(struct serial, rx, 1, 0),
 	STATE_ARRAY(struct serial, tx, 1, 0),
+	STATE_FIELD(struct serial, eager, 1, 0),
 	STATE_FIELD(struct serial, polls, 1, 0),
 	STATE_FIELD(struct serial, starved, 1, true),
 	STATE_FIELD(struct serial, break_waits, 1, 0),
@@ -445,23 +495,64 @@ static void serial_reset(struct device *device)
 	pthread_mutex_unlock(&serial->lock);
 }
 
+/* What was sent has been sent: nobody will look at the port. */
+static void serial_quiesce(struct device *device)
+{
+	struct serial *serial = container_of(device, struct serial, device);
+
+	pthread_mutex_lock(&serial->lock);
+	serial_transmit_locked(serial);
+	pthread_mutex_unlock(&serial->lock);
+}
+
+static void serial_detach(struct serial *serial)
+{
+	if (serial->chardev)
+		serial->chardev->frontend = NULL;
+	if (serial->hold.fd < 0)
+		return;
+	loop_del(serial->machine->loop, &serial->hold);
+	close(serial->hold.fd);
+}
+
 static void serial_destroy(struct device *device)
 {
 	struct serial *serial = container_of(device, struct serial, device);
 
 	bus_unmap(&serial->region);
-	if (serial->chardev)
-		serial->chardev->frontend = NULL;
+	serial_detach(serial);
 	pthread_mutex_destroy(&serial->lock);
 	free(serial);
+}
+
+/* Without a host end there is nothing that bytes could wait for. */
+static int serial_attach(struct serial *serial, struct chardev *chardev)
+{
+	int err;
+
+	serial->hold.fd =
+		timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (serial->hold.fd < 0)
+		return -errno;
+	err = loop_add(serial->machine->loop, &serial->hold, EPOLLIN);
+	if (err) {
+		close(serial->hold.fd);
+		serial->hold.fd = -1;
+		return err;
+	}
+	serial->chardev = chardev;
+	chardev->opaque = serial;
+	chardev->frontend = &serial_frontend_ops;
+	return 0;
 }
 
 static int serial_create(struct machine *machine, const void *config,
 			 struct device **out)
 {
 	const struct resource *resource = config;
+	struct chardev *chardev = NULL;
 	struct serial *serial;
-	int err;
+	int err = 0;
 
 	serial = calloc(1, sizeof(*serial));
 	if (!serial)
@@ -472,6 +563,11 @@ static int serial_create(struct machine *machine, const void *config,
 	serial->machine = machine;
 	serial->gsi = resource->gsi;
 	serial->index = resource->index;
+	serial->hold = (struct loop_source) {
+		.fd = -1,
+		.ready = serial_hold_ended,
+		.opaque = serial,
+	};
 	pthread_mutex_init(&serial->lock, NULL);
 	state_reset(&serial_state, serial);
 	serial->region = (struct bus_region) {
@@ -479,17 +575,17 @@ static int serial_create(struct machine *machine, const void *config,
 		.ops = &serial_bus_ops,
 		.opaque = serial,
 	};
-	err = machine_map(machine, resource, &serial->region);
+	if (resource->index < ARRAY_SIZE(machine->serial))
+		chardev = machine->serial[resource->index];
+	if (chardev)
+		err = serial_attach(serial, chardev);
+	if (!err)
+		err = machine_map(machine, resource, &serial->region);
 	if (err) {
+		serial_detach(serial);
 		pthread_mutex_destroy(&serial->lock);
 		free(serial);
 		return err;
-	}
-	if (resource->index < ARRAY_SIZE(machine->serial))
-		serial->chardev = machine->serial[resource->index];
-	if (serial->chardev) {
-		serial->chardev->opaque = serial;
-		serial->chardev->frontend = &serial_frontend_ops;
 	}
 	*out = &serial->device;
 	return 0;
@@ -500,5 +596,6 @@ const struct device_type serial_type = {
 	.create = serial_create,
 	.destroy = serial_destroy,
 	.reset = serial_reset,
+	.quiesce = serial_quiesce,
 	.state = &serial_state,
 };

@@ -64,6 +64,10 @@ static void tap_ready(void *opaque, uint32_t events)
 			 queue->tap->name);
 		queue->gone = true;
 		backend->frontend->link(backend->opaque, false);
+		/* What waited for room is lost, and need not wait. */
+		if (queue->blocked)
+			backend->frontend->writable(backend->opaque, index);
+		queue->blocked = false;
 		return;
 	}
 	if (events & EPOLLOUT && queue->blocked) {

@@ -7,14 +7,20 @@
  * same way. Symbolic links are never followed: the guest's kernel reads them
  * and walks on by itself. Only regular files and folders are opened; what a
  * descriptor refers to is known (by O_PATH) before it is opened.
+ *
+ * File systems that are mounted beneath the share's folder belong to it, except
+ * for the insides of the kernel's own (proc, sysfs and the like), whose files
+ * only look regular: reading one may wait for ever, or take something away.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -77,6 +83,24 @@ int p9_fs_dup(const struct p9_share *share, int fd)
 
 /* ---- opening and creating ------------------------------------------------ */
 
+static bool is_kernels_own(int fd)
+{
+	static const uint32_t types[] = {
+		PROC_SUPER_MAGIC, SYSFS_MAGIC,	      DEBUGFS_MAGIC,
+		TRACEFS_MAGIC,	  CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC,
+		SECURITYFS_MAGIC, BPF_FS_MAGIC,	      PSTOREFS_MAGIC,
+		EFIVARFS_MAGIC,	  SELINUX_MAGIC,      BINFMTFS_MAGIC,
+	};
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		if ((uint32_t)fs.f_type == types[i])
+			return true;
+	return false;
+}
+
 int p9_fs_open(const struct p9_share *share, int fd, int flags)
 {
 	struct stat st;
@@ -92,6 +116,8 @@ int p9_fs_open(const struct p9_share *share, int fd, int flags)
 		return -ELOOP;
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 		return -ENXIO;
+	if (st.st_dev != share->dev && is_kernels_own(fd))
+		return -EACCES;
 	/* By the descriptor: whatever became of the name meanwhile. */
 	opened = open(p9_fd_path(fd).text,
 		      (flags & ~(O_CREAT | O_EXCL)) | O_CLOEXEC | O_NOCTTY);
@@ -240,7 +266,7 @@ int p9_share_open(struct p9_share *share, const char *path, bool read_only,
 {
 	int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
-	int err;
+	int limit, err;
 
 	if (root < 0)
 		return -errno;
@@ -251,11 +277,12 @@ int p9_share_open(struct p9_share *share, const char *path, bool read_only,
 		close(root);
 		return err;
 	}
+	limit = raise_limit();
 	*share = (struct p9_share) {
 		.root = root,
 		.dev = st.st_dev,
 		.ino = st.st_ino,
-		.max_fd = raise_limit() - P9_RESERVED_FDS,
+		.max_fd = limit - MIN(P9_RESERVED_FDS, limit / 2),
 		.read_only = read_only,
 		.mapped = mapped,
 	};

@@ -14,6 +14,9 @@
  * handle through which it first locked. The handle alone would not do: v9fs
  * unlocks all for each process that ends and had inherited a descriptor.
  *
+ * On a share that is read-only the guest's locks are its own affair: who may
+ * change nothing there may not keep others from it either.
+ *
  * No call waits: the answer to a lock that is taken is that it is, and the
  * guest asks again.
  */
@@ -225,6 +228,8 @@ static int set_lock(struct p9_server *server, struct p9_fid *fid,
 
 	if (fid->kind != P9_FID_FILE && fid->kind != P9_FID_DIR)
 		return -EBADF;
+	if (server->share.read_only)
+		return 0;
 	pthread_mutex_lock(&server->fids.owners_lock);
 	err = set_locked(server, fid, lock, process);
 	pthread_mutex_unlock(&server->fids.owners_lock);

@@ -344,33 +344,13 @@ static void p9_deactivate(struct virtio_device *vdev)
 	p9->requests = NULL;
 }
 
-static void p9_handle_queue(struct virtio_device *vdev, unsigned int index)
-{
-	virtio_worker_kick(&to_p9(vdev)->worker, &vdev->queue[index]);
-}
-
 static const struct virtio_device_ops p9_ops = {
 	.id = VIRTIO_ID_9P,
 	.pci_class = P9_PCI_CLASS,
 	.activate = p9_activate,
 	.deactivate = p9_deactivate,
-	.handle_queue = p9_handle_queue,
+	.handle_queue = virtio_device_kick,
 };
-
-static void p9_quiesce(struct device *device)
-{
-	virtio_worker_quiesce(&p9_of(device)->worker);
-}
-
-static void p9_resume(struct device *device)
-{
-	virtio_worker_resume(&p9_of(device)->worker);
-}
-
-static void p9_reset(struct device *device)
-{
-	virtio_device_machine_reset(&p9_of(device)->vdev);
-}
 
 static void p9_stats(struct device *device, struct stats_sink *sink)
 {
@@ -633,9 +613,9 @@ const struct device_type virtio_9p_type = {
 	.create = p9_create,
 	.plan = p9_plan,
 	.destroy = p9_destroy,
-	.reset = p9_reset,
-	.quiesce = p9_quiesce,
-	.resume = p9_resume,
+	.reset = virtio_device_machine_reset,
+	.quiesce = virtio_device_quiesce,
+	.resume = virtio_device_resume,
 	.stats = p9_stats,
 	.state = &p9_state,
 };

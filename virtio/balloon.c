@@ -358,6 +358,18 @@ static void balloon_deactivate(struct virtio_device *vdev)
 	config_of(b)->poison_val = 0;
 }
 
+static void serve_hints(struct balloon *b)
+{
+	io_thread_call(b->worker.thread, hint_on_thread, b);
+	if (!atomic_exchange(&b->hint_ended, false))
+		return;
+	/* The round is over: the driver may have its pages again. */
+	pthread_mutex_lock(&b->vdev.lock);
+	if (atomic_load(&b->hint_id) > VIRTIO_BALLOON_CMD_ID_DONE)
+		set_hint_id_locked(b, VIRTIO_BALLOON_CMD_ID_DONE);
+	pthread_mutex_unlock(&b->vdev.lock);
+}
+
 /*
  * 5.5.6.4.1: a driver may take a hinted page into use again, and nobody could
  * tell then whether it has been written to. Linux does so only after its
@@ -368,18 +380,10 @@ static void balloon_handle_queue(struct virtio_device *vdev, unsigned int index)
 {
 	struct balloon *b = to_balloon(vdev);
 
-	if (b->role[index] != BALLOON_HINT) {
+	if (b->role[index] == BALLOON_HINT)
+		serve_hints(b);
+	else
 		virtio_worker_kick(&b->worker, &vdev->queue[index]);
-		return;
-	}
-	io_thread_call(b->worker.thread, hint_on_thread, b);
-	if (!atomic_exchange(&b->hint_ended, false))
-		return;
-	/* The round is over: the driver may have its pages again. */
-	pthread_mutex_lock(&vdev->lock);
-	if (atomic_load(&b->hint_id) > VIRTIO_BALLOON_CMD_ID_DONE)
-		set_hint_id_locked(b, VIRTIO_BALLOON_CMD_ID_DONE);
-	pthread_mutex_unlock(&vdev->lock);
 }
 
 static void balloon_config_write(struct virtio_device *vdev,
@@ -491,20 +495,13 @@ static void balloon_stats(struct device *device, struct stats_sink *sink)
 
 /* ---- device type --------------------------------------------------------- */
 
-static void balloon_quiesce(struct device *device)
-{
-	virtio_worker_quiesce(&of_device(device)->worker);
-}
-
 static void balloon_resume(struct device *device)
 {
-	virtio_worker_resume(&of_device(device)->worker);
-}
+	struct balloon *b = of_device(device);
 
-static void balloon_reset(struct device *device)
-{
-	virtio_device_machine_reset(
-		container_of(device, struct virtio_device, device));
+	virtio_worker_resume(&b->worker);
+	/* For what the driver has made available, it need not notify now. */
+	serve_hints(b);
 }
 
 static void unwatch_on_thread(void *opaque)
@@ -749,8 +746,8 @@ const struct device_type virtio_balloon_type = {
 	.create = balloon_create,
 	.plan = balloon_plan,
 	.destroy = balloon_destroy,
-	.reset = balloon_reset,
-	.quiesce = balloon_quiesce,
+	.reset = virtio_device_machine_reset,
+	.quiesce = virtio_device_quiesce,
 	.resume = balloon_resume,
 	.stats = balloon_stats,
 	.state = &balloon_state,

@@ -286,12 +286,6 @@ static void blk_resume(struct device *device)
 		virtio_worker_resume(&blk->queue[i].worker);
 }
 
-static void blk_reset(struct device *device)
-{
-	virtio_device_machine_reset(
-		container_of(device, struct virtio_device, device));
-}
-
 static void release_on_thread(void *opaque)
 {
 	struct blk_queue *queue = opaque;
@@ -602,7 +596,7 @@ const struct device_type virtio_blk_type = {
 	.create = blk_create,
 	.plan = blk_plan,
 	.destroy = blk_destroy,
-	.reset = blk_reset,
+	.reset = virtio_device_machine_reset,
 	.quiesce = blk_quiesce,
 	.resume = blk_resume,
 	.stats = blk_stats,

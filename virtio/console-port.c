@@ -79,7 +79,12 @@ static struct console_port *port_of(struct virtio_worker *worker,
 
 static bool guest_open(const struct console_port *port)
 {
-	return !port->id || port->console->control.port[port->id].guest_open;
+	const struct console *console = port->console;
+
+	if (port->id)
+		return console->control.port[port->id].guest_open;
+	return atomic_load(&console->listens) ||
+	       now_ns() >= atomic_load(&console->listens_at);
 }
 
 /*

@@ -9,6 +9,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <stdio.h>
@@ -30,6 +31,13 @@
 
 /* The same when a running driver resets the device, and a vCPU waits. */
 #define CONSOLE_RESET_DRAIN_NS 2000000000ULL
+
+/*
+ * Linux drops what comes while its driver makes hvc0. Then it looks at the
+ * size, having been told of a change, and until it does input waits; for a
+ * driver that never looks, this long.
+ */
+#define CONSOLE_LISTEN_NS 5000000000ULL
 
 /* PCI Code and ID Assignment: simple communication controller, other. */
 #define CONSOLE_PCI_CLASS 0x078000
@@ -110,6 +118,9 @@ static void kicked(struct virtio_worker *worker, struct virtq *vq)
 		console_port_receive(port);
 	else
 		console_port_transmit(port);
+	/* It may be time by now. */
+	if (vq == port->tx && !port->id && !atomic_load(&console->listens))
+		console_port_receive(port);
 	/* Ports were opened, or told of; that may be what others wait for. */
 	for (unsigned int i = 0; control && i < console->control.nr_ports; i++)
 		console_port_receive(&console->port[i]);
@@ -123,15 +134,28 @@ static const struct virtio_worker_ops worker_ops = {
 
 static int activate(struct virtio_device *vdev, uint64_t features)
 {
-	struct virtio_console_config *config =
-		(struct virtio_console_config *)vdev->config;
 	struct console *console = to_console(&vdev->device);
-	int err = virtio_worker_activate(&console->worker);
+	bool looks = features & BIT_ULL(VIRTIO_CONSOLE_F_SIZE);
+	int err;
 
+	atomic_store(&console->listens, !looks);
+	atomic_store(&console->listens_at, now_ns() + CONSOLE_LISTEN_NS);
+	err = virtio_worker_activate(&console->worker);
 	/* Linux looks at the size when it is told that it has changed. */
-	if (!err && config->cols && features & BIT_ULL(VIRTIO_CONSOLE_F_SIZE))
+	if (!err && looks)
 		virtio_device_config_changed(vdev);
 	return err;
+}
+
+static void config_was_read(struct virtio_device *vdev, unsigned int offset,
+			    unsigned int len)
+{
+	struct console *console = to_console(&vdev->device);
+	unsigned int at = offsetof(struct virtio_console_config, cols);
+
+	if (offset <= at && at - offset < len &&
+	    !atomic_exchange(&console->listens, true))
+		virtio_worker_kick(&console->worker, console->port[0].rx);
 }
 
 struct drain {
@@ -171,12 +195,6 @@ static void deactivate(struct virtio_device *vdev)
 		console->port[i].tx_done = 0;
 }
 
-static void handle_queue(struct virtio_device *vdev, unsigned int index)
-{
-	virtio_worker_kick(&to_console(&vdev->device)->worker,
-			   &vdev->queue[index]);
-}
-
 /* 5.3.5.1: works at any time, whatever state the device is in. */
 static void config_write(struct virtio_device *vdev, unsigned int offset,
 			 const void *data, unsigned int len)
@@ -194,8 +212,9 @@ static const struct virtio_device_ops console_ops = {
 	.pci_class = CONSOLE_PCI_CLASS,
 	.activate = activate,
 	.deactivate = deactivate,
-	.handle_queue = handle_queue,
+	.handle_queue = virtio_device_kick,
 	.config_write = config_write,
+	.config_was_read = config_was_read,
 };
 
 void console_resize(struct console *console, uint16_t cols, uint16_t rows)
@@ -208,16 +227,6 @@ void console_resize(struct console *console, uint16_t cols, uint16_t rows)
 	config->rows = htole16(rows);
 	virtio_device_config_changed(&console->vdev);
 	pthread_mutex_unlock(&console->vdev.lock);
-}
-
-static void console_quiesce(struct device *device)
-{
-	virtio_worker_quiesce(&to_console(device)->worker);
-}
-
-static void console_resume(struct device *device)
-{
-	virtio_worker_resume(&to_console(device)->worker);
 }
 
 static void console_stats(struct device *device, struct stats_sink *sink)
@@ -262,7 +271,7 @@ static void console_reset(struct device *device)
 
 	if (console->vdev.active)
 		drain(console, CONSOLE_DRAIN_NS);
-	virtio_device_machine_reset(&console->vdev);
+	virtio_device_machine_reset(device);
 }
 
 static void stop_on_thread(void *opaque)
@@ -372,6 +381,8 @@ static void init_console(struct console *console, struct machine *machine,
 		features = BIT_ULL(VIRTIO_CONSOLE_F_SIZE) |
 			   BIT_ULL(VIRTIO_CONSOLE_F_EMERG_WRITE);
 	set_name(console->vdev.device.name, options);
+	if (options->packed)
+		features |= BIT_ULL(VIRTIO_F_RING_PACKED);
 	memcpy(console->vdev.config, &config, sizeof(config));
 	console->vdev.config_len = sizeof(config);
 	virtio_device_init(&console->vdev, machine, &virtio_console_type,
@@ -504,6 +515,7 @@ const struct option_desc virtio_port_keys[] = {
 static const struct state_field console_fields[] = {
 	VIRTIO_STATE(struct console),
 	STATE_FIELD(struct console, control.ready, 1, 0),
+	STATE_FIELD(struct console, listens, 1, 0),
 	QUEUE_STATE(CONSOLE_CONTROL_RX),
 	QUEUE_STATE(CONSOLE_CONTROL_TX),
 	PORT_STATE(0, 0),
@@ -537,8 +549,8 @@ const struct device_type virtio_console_type = {
 	.plan = console_plan,
 	.destroy = console_destroy,
 	.reset = console_reset,
-	.quiesce = console_quiesce,
-	.resume = console_resume,
+	.quiesce = virtio_device_quiesce,
+	.resume = virtio_device_resume,
 	.stats = console_stats,
 	.state = &console_state,
 };

@@ -75,8 +75,11 @@ static void reset_locked(struct virtio_device *vdev)
 	atomic_store(&vdev->status, 0);
 }
 
-void virtio_device_machine_reset(struct virtio_device *vdev)
+void virtio_device_machine_reset(struct device *device)
 {
+	struct virtio_device *vdev =
+		container_of(device, struct virtio_device, device);
+
 	pthread_mutex_lock(&vdev->lock);
 	reset_locked(vdev);
 	vdev->config_generation = 0;
@@ -232,6 +235,8 @@ void virtio_device_read_config(struct virtio_device *vdev, uint64_t offset,
 		return;
 	pthread_mutex_lock(&vdev->lock);
 	memcpy(data, vdev->config + offset, len);
+	if (vdev->active && vdev->ops->config_was_read)
+		vdev->ops->config_was_read(vdev, (unsigned int)offset, len);
 	pthread_mutex_unlock(&vdev->lock);
 }
 

@@ -443,12 +443,6 @@ void virtio_net_set_link(struct device *device, bool up)
 	show_link(net);
 }
 
-void net_reset(struct device *device)
-{
-	virtio_device_machine_reset(
-		container_of(device, struct virtio_device, device));
-}
-
 /* ---- features and config space (5.1.3, 5.1.4) ---------------------------- */
 
 static uint64_t net_features(const struct net *net,

@@ -131,33 +131,13 @@ static void deactivate(struct virtio_device *vdev)
 	virtio_worker_deactivate(&to_rng(&vdev->device)->worker);
 }
 
-static void handle_queue(struct virtio_device *vdev, unsigned int index)
-{
-	virtio_worker_kick(&to_rng(&vdev->device)->worker, &vdev->queue[index]);
-}
-
 static const struct virtio_device_ops rng_ops = {
 	.id = VIRTIO_ID_RNG,
 	.pci_class = RNG_PCI_CLASS,
 	.activate = activate,
 	.deactivate = deactivate,
-	.handle_queue = handle_queue,
+	.handle_queue = virtio_device_kick,
 };
-
-static void rng_reset(struct device *device)
-{
-	virtio_device_machine_reset(&to_rng(device)->vdev);
-}
-
-static void rng_quiesce(struct device *device)
-{
-	virtio_worker_quiesce(&to_rng(device)->worker);
-}
-
-static void rng_resume(struct device *device)
-{
-	virtio_worker_resume(&to_rng(device)->worker);
-}
 
 static void rng_stats(struct device *device, struct stats_sink *sink)
 {
@@ -318,9 +298,9 @@ const struct device_type virtio_rng_type = {
 	.create = rng_create,
 	.plan = rng_plan,
 	.destroy = rng_destroy,
-	.reset = rng_reset,
-	.quiesce = rng_quiesce,
-	.resume = rng_resume,
+	.reset = virtio_device_machine_reset,
+	.quiesce = virtio_device_quiesce,
+	.resume = virtio_device_resume,
 	.stats = rng_stats,
 	.state = &rng_state,
 };

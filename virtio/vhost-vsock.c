@@ -126,12 +126,6 @@ static void vsock_resume(struct device *device)
 	pthread_mutex_unlock(&vsock->vdev.lock);
 }
 
-static void vsock_reset(struct device *device)
-{
-	virtio_device_machine_reset(
-		container_of(device, struct virtio_device, device));
-}
-
 static void vsock_destroy(struct device *device)
 {
 	struct vhost_vsock *vsock =
@@ -260,7 +254,7 @@ const struct device_type vhost_vsock_type = {
 	.create = vsock_create,
 	.plan = vsock_plan,
 	.destroy = vsock_destroy,
-	.reset = vsock_reset,
+	.reset = virtio_device_machine_reset,
 	.quiesce = vsock_quiesce,
 	.resume = vsock_resume,
 	.state = &vsock_state,

@@ -154,6 +154,7 @@ static void stop_queue(const struct vhost *vhost, unsigned int index)
 	virtio_device_notify_fd(vhost->vdev, queue->vq->index, -1);
 	set_file(vhost, VHOST_SET_VRING_KICK, index, -1);
 	set_file(vhost, VHOST_SET_VRING_CALL, index, -1);
+	set_file(vhost, VHOST_SET_VRING_ERR, index, -1);
 	if (!ioctl(vhost->fd, VHOST_GET_VRING_BASE, &at))
 		virtq_set_position(queue->vq, (uint16_t)at.num);
 }
@@ -197,10 +198,12 @@ void vhost_stop(struct vhost *vhost)
 	vhost->started = false;
 	/*
 	 * What the thread was told before is done when this returns: nobody
-	 * signals a queue of a device that is being reset.
+	 * signals a queue of a device that is being reset, or says that it
+	 * needs another one.
 	 */
 	for (unsigned int i = 0; i < vhost->count; i++)
 		take(vhost->queue[i].call.fd);
+	take(vhost->error.fd);
 	io_thread_call(vhost->thread, nothing, NULL);
 }
 

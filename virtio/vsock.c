@@ -206,40 +206,13 @@ static void vsock_deactivate(struct virtio_device *vdev)
 	io_thread_call(dev->worker.thread, forget_on_thread, dev);
 }
 
-static void vsock_handle_queue(struct virtio_device *vdev, unsigned int index)
-{
-	virtio_worker_kick(&to_vsock(vdev)->worker, &vdev->queue[index]);
-}
-
 static const struct virtio_device_ops vsock_ops = {
 	.id = VIRTIO_ID_VSOCK,
 	.pci_class = VSOCK_PCI_CLASS,
 	.activate = vsock_activate,
 	.deactivate = vsock_deactivate,
-	.handle_queue = vsock_handle_queue,
+	.handle_queue = virtio_device_kick,
 };
-
-static void vsock_quiesce(struct device *device)
-{
-	struct vsock_device *dev =
-		container_of(device, struct vsock_device, vdev.device);
-
-	virtio_worker_quiesce(&dev->worker);
-}
-
-static void vsock_resume(struct device *device)
-{
-	struct vsock_device *dev =
-		container_of(device, struct vsock_device, vdev.device);
-
-	virtio_worker_resume(&dev->worker);
-}
-
-static void vsock_reset(struct device *device)
-{
-	virtio_device_machine_reset(
-		container_of(device, struct virtio_device, device));
-}
 
 static void vsock_stats(struct device *device, struct stats_sink *sink)
 {
@@ -405,9 +378,9 @@ const struct device_type virtio_vsock_type = {
 	.create = vsock_device_create,
 	.plan = vsock_plan,
 	.destroy = vsock_device_destroy,
-	.reset = vsock_reset,
-	.quiesce = vsock_quiesce,
-	.resume = vsock_resume,
+	.reset = virtio_device_machine_reset,
+	.quiesce = virtio_device_quiesce,
+	.resume = virtio_device_resume,
 	.stats = vsock_stats,
 	.state = &vsock_state,
 };

@@ -123,6 +123,26 @@ void virtio_worker_kick(struct virtio_worker *worker, struct virtq *vq)
 	eventfd_write(worker->kick[vq->index - worker->first].source.fd, 1);
 }
 
+static struct virtio_worker *worker_of(struct device *device)
+{
+	return container_of(device, struct virtio_device, device)->worker;
+}
+
+void virtio_device_quiesce(struct device *device)
+{
+	virtio_worker_quiesce(worker_of(device));
+}
+
+void virtio_device_resume(struct device *device)
+{
+	virtio_worker_resume(worker_of(device));
+}
+
+void virtio_device_kick(struct virtio_device *vdev, unsigned int index)
+{
+	virtio_worker_kick(vdev->worker, &vdev->queue[index]);
+}
+
 void virtio_worker_serve(struct virtio_worker *worker, struct virtq *vq,
 			 int (*take)(struct virtio_worker *worker,
 				     struct virtq *vq))
@@ -211,5 +231,7 @@ int virtio_worker_create(struct virtio_worker *worker,
 		err = watch(worker, i);
 	if (err)
 		virtio_worker_destroy(worker);
+	else if (count == vdev->nr_queues)
+		vdev->worker = worker;
 	return err;
 }

@@ -137,8 +137,6 @@ static void set_link(struct control_call *call)
 			     "Device '%s' is no network device", name);
 }
 
-/* ---- the list ------------------------------------------------------------ */
-
 static void show_devices(struct control_call *call)
 {
 	call->result = describe_devices(&call->vm->machine);

@@ -3,7 +3,6 @@
  * A machine told as JSON, from the places of its devices and the
  * architecture's memory map: see describe.h.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,46 +52,43 @@ static void add_bars(json_t *regions, struct pci_device *pci)
 	}
 }
 
-static json_t *describe_function(struct pci_device *pci)
+static const char *transport_of(const struct device_place *place)
 {
-	json_t *regions = json_array();
-	char address[16];
-
-	snprintf(address, sizeof(address), "00:%02x.0", pci->slot);
-	add_bars(regions, pci);
-	return json_pack("{s:s, s:s, s:i, s:o}", "transport", "pci", "address",
-			 address, "gsi", (int)pci_slot_gsi(pci->slot),
-			 "regions", regions);
-}
-
-static json_t *describe_resource(const struct resource *resource)
-{
-	bool virtio = resource->kind == RESOURCE_VIRTIO_MMIO;
-	json_t *regions = json_array();
-	char address[32];
-
-	snprintf(address, sizeof(address), "%s0x%" PRIx64,
-		 resource->pio ? "port " : "", resource->base);
-	add_region(regions, resource->pio ? "pio" : "mmio", resource->base,
-		   resource->len);
-	return json_pack("{s:s, s:s, s:o*, s:o}", "transport",
-			 virtio ? "mmio" : "board", "address", address, "gsi",
-			 resource->gsi == RESOURCE_NO_GSI ?
-				 NULL :
-				 json_integer(resource->gsi),
-			 "regions", regions);
+	if (place->pci)
+		return "pci";
+	return place->resource &&
+			       place->resource->kind == RESOURCE_VIRTIO_MMIO ?
+		       "mmio" :
+		       "platform";
 }
 
 static json_t *describe_device(const struct device *device)
 {
-	const struct device_place *place = &device->place;
-	json_t *out = json_pack("{s:s, s:s}", "name", device->name, "type",
-				device->type->name);
-	json_t *where = place->pci ? describe_function(place->pci) :
-				     describe_resource(place->resource);
+	const struct resource *resource = device->place.resource;
+	struct pci_device *pci = device->place.pci;
+	json_t *regions = json_array();
+	json_t *out = json_pack("{s:s, s:s, s:s}", "name", device->name, "type",
+				device->type->name, "transport",
+				transport_of(&device->place));
+	char address[16];
 
-	json_object_update(out, where);
-	json_decref(where);
+	if (pci) {
+		snprintf(address, sizeof(address), "00:%02x.0", pci->slot);
+		json_object_set_new(out, "address", json_string(address));
+		add_bars(regions, pci);
+		if (pci_config_get(pci, PCI_INTERRUPT_PIN, 1))
+			json_object_set_new(
+				out, "gsi",
+				json_integer(pci_slot_gsi(pci->slot)));
+	}
+	if (resource) {
+		add_region(regions, resource->pio ? "pio" : "mmio",
+			   resource->base, resource->len);
+		if (resource->gsi != RESOURCE_NO_GSI)
+			json_object_set_new(out, "gsi",
+					    json_integer(resource->gsi));
+	}
+	json_object_set_new(out, "regions", regions);
 	return out;
 }
 

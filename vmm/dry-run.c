@@ -189,17 +189,15 @@ static void print_device(const json_t *device, FILE *out)
 	const json_t *region;
 	size_t i;
 
-	const char *transport = text_of(device, "transport");
-	bool pci = !strcmp(transport, "pci");
-
-	fprintf(out, "  %-12s %-16s %-6s %-7s", text_of(device, "name"),
-		text_of(device, "type"), transport,
-		pci ? text_of(device, "address") : "");
+	fprintf(out, "  %-12s %-16s %-8s %-7s", text_of(device, "name"),
+		text_of(device, "type"), text_of(device, "transport"),
+		text_of(device, "address"));
 	if (gsi)
 		fprintf(out, "  gsi %-2" PRIu64, number_of(device, "gsi"));
 	else
 		fprintf(out, "  %6s", "");
-	json_array_foreach(json_object_get(device, "regions"), i, region) {
+	json_array_foreach(json_object_get(device, "regions"), i, region)
+	{
 		fprintf(out, "  %s ", text_of(region, "space"));
 		print_range(region, 0, out);
 	}
@@ -221,7 +219,8 @@ static void print_text(const json_t *vm, FILE *out)
 		fprintf(out, "initrd:       %s\n", text_of(vm, "initrd"));
 	fprintf(out, "command line: %s\n", text_of(vm, "cmdline"));
 	fprintf(out, "memory map:\n");
-	json_array_foreach(json_object_get(vm, "memory-map"), i, entry) {
+	json_array_foreach(json_object_get(vm, "memory-map"), i, entry)
+	{
 		fprintf(out, "  ");
 		print_range(entry, 9, out);
 		fprintf(out, "  %s\n", text_of(entry, "kind"));
@@ -230,7 +229,8 @@ static void print_text(const json_t *vm, FILE *out)
 	json_array_foreach(json_object_get(vm, "devices"), i, entry)
 		print_device(entry, out);
 	fprintf(out, "files:\n");
-	json_array_foreach(json_object_get(vm, "files"), i, entry) {
+	json_array_foreach(json_object_get(vm, "files"), i, entry)
+	{
 		const char *error = text_of(entry, "error");
 
 		fprintf(out, "  %-10s %s%s%s%s\n", text_of(entry, "use"),

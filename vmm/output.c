@@ -3,9 +3,10 @@
  * Standard output and standard error: see output.h.
  *
  * vCPU and I/O threads only append to the ring and set a timer; the loop's
- * thread writes. The timer runs out a millisecond after the first byte: what
- * the guest sends byte by byte reaches write(2) in batches, and a prompt is
- * still there at once.
+ * thread writes. The timer runs out some milliseconds after the first byte:
+ * what the guest sends byte by byte reaches write(2) in batches, and a prompt
+ * is still there at once. (A timer that runs out makes the vCPU that it was set
+ * by leave its guest: too soon is dear.)
  *
  * O_NONBLOCK belongs to the open file description, which is shared with the
  * shell and whatever else holds the same terminal or pipe, and must not be set
@@ -26,7 +27,7 @@
 #include <lkvm/output.h>
 #include <lkvm/util.h>
 
-#define BATCH_NS 1000000L
+#define BATCH_NS 4000000L
 #define FLUSH_NS 1000000000ULL
 
 static void wake_locked(struct output *o, enum output_wake wake)

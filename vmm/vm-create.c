@@ -314,6 +314,20 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
+static int open_klog(struct vm *vm)
+{
+	char *to;
+	int err;
+
+	if (!vm->config->klog)
+		return 0;
+	if (asprintf(&to, "file:%s", vm->config->klog) < 0)
+		return -ENOMEM;
+	err = stream_open("--klog", to, NULL, &vm->klog);
+	free(to);
+	return err;
+}
+
 /* The command has the terminal, and the console a file or nothing. */
 static int create_command(struct vm *vm, struct chardev **console)
 {
@@ -322,21 +336,15 @@ static int create_command(struct vm *vm, struct chardev **console)
 		.ended = vm_command_ended,
 		.opaque = vm,
 	};
-	char *to;
 	int err;
 
 	if (!config->command->tty)
 		terminal_set_plain(vm->terminal);
 	err = guest_command_create(vm->machine.loop, vm->terminal, &callbacks,
 				   &vm->command);
-	if (err || !config->klog)
+	if (err || !vm->klog)
 		return err;
-	if (asprintf(&to, "file:%s", config->klog) < 0)
-		return -ENOMEM;
-	err = stream_open("--klog", to, NULL, &vm->klog);
-	free(to);
-	if (!err)
-		err = stream_start(vm->klog, vm->machine.loop);
+	err = stream_start(vm->klog, vm->machine.loop);
 	if (!err)
 		*console = stream_chardev(vm->klog);
 	return err;
@@ -358,8 +366,11 @@ static int connect_console(struct vm *vm)
 	struct chardev *lower = shown ? terminal : NULL;
 	struct chardev *second = shown ? terminal_output(vm->terminal) : NULL;
 	struct machine *m = &vm->machine;
+	struct chardev *tty = m->serial[0]; /* --tty 0, or NULL */
 	int err = 0;
 
+	if (tty && vm->config->console != CONSOLE_VIRTIO)
+		lower = tty;
 	if (vm->config->command) {
 		lower = NULL;
 		second = NULL;
@@ -379,7 +390,7 @@ static int connect_console(struct vm *vm)
 	if (vm->config->console == CONSOLE_VIRTIO) {
 		m->console = console_hub_chardev(vm->console);
 		/* What is said before its driver is there is shown too. */
-		m->serial[0] = console_hub_second(vm->console);
+		m->serial[0] = tty ?: console_hub_second(vm->console);
 	}
 	return 0;
 }
@@ -413,6 +424,11 @@ static int create_host_side(struct vm *vm)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	err = loop_create(&vm->machine.loop);
+	if (!err && vm->config->ttys) {
+		err = ttys_create(vm);
+		if (err)
+			return err;
+	}
 	if (!err)
 		err = terminal_create(vm->machine.loop, &callbacks,
 				      &vm->terminal);
@@ -514,6 +530,8 @@ static int vm_create_parts(struct vm *vm)
 	if (!err)
 		err = check_cpus(vm);
 	if (!err)
+		err = open_klog(vm);
+	if (!err)
 		err = create_host_side(vm);
 	if (!err)
 		err = create_board(vm);
@@ -599,6 +617,7 @@ void vm_destroy(struct vm *vm)
 		stream_stop(vm->klog);
 		stream_close(vm->klog);
 	}
+	ttys_destroy(vm);
 	terminal_destroy(vm->terminal);
 	if (m->loop) {
 		loop_del(m->loop, &vm->signals);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <lkvm/arch.h>
+#include <lkvm/console-hub.h>
 #include <lkvm/endings.h>
 #include <lkvm/event.h>
 #include <lkvm/guest-command.h>
@@ -81,17 +82,17 @@ void vm_end_dump(struct vm *vm, enum vm_end end, struct vcpu *vcpu)
 	free(text);
 }
 
+void vm_press_power_button(struct vm *vm)
+{
+	vm->machine.power_button(vm->machine.power_button_opaque);
+	vm_event(vm, "POWERDOWN", NULL);
+}
+
 void vm_command_ended(void *opaque, int status, const char *why)
 {
 	if (why)
 		log_err("command", "%s", why);
 	vm_end(opaque, VM_END_COMMAND, (unsigned int)status);
-}
-
-void vm_press_power_button(struct vm *vm)
-{
-	vm->machine.power_button(vm->machine.power_button_opaque);
-	vm_event(vm, "POWERDOWN", NULL);
 }
 
 static void on_signal(void *opaque, uint32_t events)

@@ -39,8 +39,12 @@
 /* Handles a guest may have. Nearly each has a file descriptor of ours. */
 #define P9_MAX_FIDS 65536
 
-/* File descriptors that guests leave to the rest of the process. */
-#define P9_RESERVED_FDS 128
+/*
+ * File descriptors that guests leave to the rest of the process, as far as that
+ * is not more than half of them: a socket device alone may have
+ * VSOCK_MAX_CONNECTIONS.
+ */
+#define P9_RESERVED_FDS 1024
 
 /* Bytes that all attribute values and folder readings of a guest may take. */
 #define P9_MAX_BUFFERS (8 * 1024 * 1024)

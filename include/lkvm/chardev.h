@@ -30,17 +30,17 @@ struct chardev_frontend_ops {
 	void (*connected)(void *opaque, bool connected);
 	/* The screen at the host's end has this size (now). Optional. */
 	void (*resized)(void *opaque, uint16_t cols, uint16_t rows);
+	/*
+	 * A break condition on the line, and then the byte @key. Returns 0, or
+	 * -EBUSY: the guest has not taken the last one. Optional.
+	 */
+	int (*send_break)(void *opaque, uint8_t key);
 	/* There will be no more input. Optional. */
 	void (*ended)(void *opaque);
 	/* All that was written has left this process. Optional. */
 	void (*written)(void *opaque);
 	/* Nobody can read: what was written is discarded. Optional. */
 	void (*lost)(void *opaque);
-	/*
-	 * A break condition on the line, and then the byte @key. Returns 0, or
-	 * -EBUSY: the guest has not taken the last one. Optional.
-	 */
-	int (*send_break)(void *opaque, uint8_t key);
 };
 
 struct chardev_ops {

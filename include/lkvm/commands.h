@@ -21,9 +21,6 @@ int command_run(int argc, char **argv);
 int command_help(int argc, char **argv);
 int command_version(int argc, char **argv);
 
-int command_sandbox(int argc, char **argv);
-int command_setup(int argc, char **argv);
-
 /* builtin-*.c: commands that speak to running VMs; as command.run. */
 int command_balloon(int argc, char **argv);
 int command_console(int argc, char **argv);
@@ -44,6 +41,9 @@ extern const struct option_desc pause_options[]; /* and resume */
 extern const struct option_desc stat_options[];
 extern const struct option_desc stop_options[];
 extern const struct option_desc top_options[];
+
+int command_sandbox(int argc, char **argv);
+int command_setup(int argc, char **argv);
 
 /* What `lkvm run` and `lkvm help` take. */
 extern const struct option_desc run_options[];

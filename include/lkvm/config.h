@@ -65,6 +65,7 @@ struct vm_config {
 	/* It has the standard streams, and the console goes to ... */
 	const struct guest_command_options *command; /* NULL: none */
 	const char *klog; /* ... this file; NULL: nowhere */
+	unsigned int ttys; /* bit N: serial port N is a pseudo-terminal */
 	bool debug_exit;
 	bool stats;
 	bool boot_timer;

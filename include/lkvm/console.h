@@ -119,6 +119,9 @@ struct console {
 	struct virtq_chain chain; /* the worker's thread, as the next two */
 	struct console_control control;
 	struct ratelimit warn;
+	/* Port 0's input may go, or will at that time (now_ns()). */
+	_Atomic bool listens;
+	_Atomic uint64_t listens_at;
 	struct console_port port[CONSOLE_MAX_PORTS]; /* control.nr_ports */
 };
 
@@ -152,7 +155,10 @@ void console_port_attach(struct console_port *port, struct chardev *chardev);
 /* Neither runs any more. */
 void console_port_release(struct console_port *port);
 
-/* Serve the port's queues. The worker's thread, running. */
+/*
+ * Serve the port's queues. Input goes when the guest has opened the port, or
+ * when it listens, if it is port 0. The worker's thread, running.
+ */
 void console_port_receive(struct console_port *port);
 void console_port_transmit(struct console_port *port);
 

@@ -18,7 +18,7 @@ struct machine;
  *   "address": "00:01.0", "gsi": 17,
  *   "regions": [{"space": "mmio"|"pio", "base": N, "size": N}]}, ...]
  * in order of creation. "transport" is "mmio" for virtio-mmio devices and
- * "board" for the board's own, whose "address" is "port 0x3f8" or "0xf0000000".
+ * "platform" for the board's own; only PCI functions have an "address", and
  * "gsi" is there where there is an interrupt line.
  */
 json_t *describe_devices(const struct machine *machine);

@@ -83,7 +83,7 @@ struct device_type {
 	/*
 	 * Stop I/O: on return no request is in flight and own threads touch
 	 * neither guest memory nor interrupts until resume(). vCPUs are
-	 * stopped. Optional, both or neither.
+	 * stopped. Optional, and a device may have nothing to resume.
 	 */
 	void (*quiesce)(struct device *device);
 	void (*resume)(struct device *device);
@@ -92,7 +92,7 @@ struct device_type {
 	const struct state_table *state;
 };
 
-/* Where a guest finds a device; one is set once it is created. */
+/* Where a guest finds a device; at least one is set once it is created. */
 struct device_place {
 	const struct resource *resource; /* ports or addresses, GSI */
 	struct pci_device *pci; /* its function */

@@ -56,6 +56,8 @@ struct resource {
 
 #define MACHINE_MAX_RESOURCES 128
 
+#define MACHINE_SERIALS 4 /* UARTs that can have a host end */
+
 /* Why a guest asks to stop, or the machine must. */
 enum machine_event {
 	MACHINE_POWEROFF, /* ACPI S5 */
@@ -73,7 +75,7 @@ struct machine {
 	struct board *board; /* the architecture's own */
 	struct pci_bus *pci; /* NULL before the host bridge is created */
 	const struct virtio_transport *virtio_transport;
-	struct chardev *serial[4]; /* host ends of the UARTs; NULL: none */
+	struct chardev *serial[MACHINE_SERIALS]; /* host ends of the UARTs; NULL: none */
 	struct chardev *console; /* of the console port; NULL: none */
 
 	unsigned int nr_resources; /* fixed once vCPUs run */

@@ -35,6 +35,8 @@ struct run_options {
 	uint64_t grace_ns;
 	int console;
 	struct virtio_console_options ports;
+	bool console_packed;
+	unsigned int ttys; /* as in struct vm_config */
 	char *port_text[VIRTIO_MAX_PORTS]; /* owned; what ports points into */
 	bool nodefaults;
 	bool fdt;

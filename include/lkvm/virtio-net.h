@@ -179,7 +179,6 @@ int net_plan(const struct machine *machine, const void *config,
 	     struct device_plan *plan);
 int net_complete(struct device *device);
 void net_destroy(struct device *device);
-void net_reset(struct device *device);
 void net_quiesce(struct device *device);
 void net_resume(struct device *device);
 

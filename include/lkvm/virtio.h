@@ -22,6 +22,7 @@
 
 struct machine;
 struct virtio_transport;
+struct virtio_worker;
 struct vring_avail;
 struct vring_desc;
 struct vring_packed_desc;
@@ -203,6 +204,12 @@ struct virtio_device_ops {
 	 */
 	void (*config_write)(struct virtio_device *vdev, unsigned int offset,
 			     const void *data, unsigned int len);
+	/*
+	 * The driver of the active device has read [@offset, @offset + @len)
+	 * of the config space. Optional. vCPU's thread, device->lock held.
+	 */
+	void (*config_was_read)(struct virtio_device *vdev, unsigned int offset,
+				unsigned int len);
 };
 
 /* The instance's link to its transport; const once plugged. */
@@ -240,6 +247,7 @@ struct virtio_device {
 	const struct virtio_transport *own_transport;
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
+	struct virtio_worker *worker; /* that has all queues; NULL: none has */
 
 	uint64_t offered; /* features the device has; fixed after plug */
 	unsigned int nr_queues; /* fixed after plug */
@@ -299,8 +307,8 @@ void virtio_device_init(struct virtio_device *vdev, struct machine *machine,
 int virtio_device_plug(struct virtio_device *vdev);
 void virtio_device_release(struct virtio_device *vdev);
 
-/* Power-on state of device and transport, for device_type.reset. */
-void virtio_device_machine_reset(struct virtio_device *vdev);
+/* Power-on state of device and transport: as device_type.reset, or from it. */
+void virtio_device_machine_reset(struct device *device);
 
 /*
  * Send notifications of queue @index to eventfd @fd (-1: back to
@@ -445,6 +453,7 @@ extern const struct option_desc virtio_port_keys[];
 struct virtio_console_options {
 	bool console;
 	const char *name; /* of the ports' device; NULL: "ports" */
+	bool packed; /* offer packed rings */
 	unsigned int nr_ports;
 	struct virtio_port_options port[VIRTIO_MAX_PORTS];
 };

@@ -48,6 +48,15 @@ int vm_create_devices(struct vm *vm,
 /* For struct guest_command_callbacks. */
 void vm_command_ended(void *vm, int status, const char *why);
 
+/*
+ * tty.c: make the pseudo-terminals that the user asked for, and plug them into
+ * machine.serial[]. Main thread. Returns 0, or -errno after saying why;
+ * ttys_destroy() follows in each case, when the devices and who else uses them
+ * have gone.
+ */
+int ttys_create(struct vm *vm);
+void ttys_destroy(struct vm *vm);
+
 /* Park all vCPUs for good and end their threads. Once is enough. */
 void vm_stop(struct vm *vm);
 

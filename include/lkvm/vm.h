@@ -18,11 +18,11 @@
 #include <lkvm/vcpu.h>
 
 struct console_hub;
-struct guest_command;
-struct stream;
 struct control;
 struct endings;
 struct events;
+struct guest_command;
+struct stream;
 struct terminal;
 
 /* Process statuses of `lkvm run`; 128 + N means ended by signal N. */
@@ -80,13 +80,14 @@ struct vm {
 	int initrd_fd; /* the user's; -1: none */
 	int kvm_fd, vm_fd;
 	struct terminal *terminal;
+	struct stream *tty[MACHINE_SERIALS]; /* NULL: not asked for */
 	struct console_hub *console;
-	struct guest_command *command; /* NULL: none */
-	struct stream *klog; /* of --klog, or NULL */
 	bool console_shown; /* on stdout, and that is not /dev/null */
 	struct endings *endings; /* while it runs; the main thread's */
 	struct events *events; /* NULL: not yet, or no longer */
 	struct control *control; /* NULL: there is no socket */
+	struct guest_command *command; /* NULL: none */
+	struct stream *klog; /* of --klog, or NULL */
 	struct prompt prompt;
 	struct loop_source signals; /* SIGTERM, SIGINT, SIGHUP, SIGPWR */
 

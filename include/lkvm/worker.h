@@ -61,7 +61,7 @@ struct virtio_worker {
 
 /*
  * Start the thread @name ("io-rng0") for @count queues of @vdev from @first
- * on; @vdev is initialised. Returns 0 or -errno. Main thread.
+ * on; @vdev is initialised. With all of them it becomes vdev->worker. Returns 0 or -errno. Main thread.
  */
 int virtio_worker_create(struct virtio_worker *worker,
 			 struct virtio_device *vdev,
@@ -85,6 +85,14 @@ void virtio_worker_deactivate(struct virtio_worker *worker);
  */
 void virtio_worker_quiesce(struct virtio_worker *worker);
 void virtio_worker_resume(struct virtio_worker *worker);
+
+/*
+ * The same for the one worker of a device that has all of its queues: as
+ * device_type.quiesce and resume, and as virtio_device_ops.handle_queue.
+ */
+void virtio_device_quiesce(struct device *device);
+void virtio_device_resume(struct device *device);
+void virtio_device_kick(struct virtio_device *vdev, unsigned int index);
 
 /* Answer to ops->stop(): nothing is in flight, nor will be. Any thread. */
 void virtio_worker_idle(struct virtio_worker *worker);

@@ -169,7 +169,36 @@ test_terminal_poweroff() {
 	ended 0
 }
 
+# tty N: waits until lkvm has said what port N is; prints that.
+tty_of() {
+	until sed -n "s/^lkvm: ttyS$1 is //p" errors | grep '^/dev/pts/'; do
+		sleep 0.1
+	done
+}
+
+# The console on one, a program on the other, lkvm's own streams on neither.
+test_ttys() {
+	local one
+	start cloud 'exec 5<>/dev/ttyS1
+		stty raw -echo <&5
+		read -r line <&5
+		echo back $line >&5
+		read -r line
+		echo and $line' --tty 0 --tty 1
+	cat "$(tty_of 0)" >shown &
+	one=$(tty_of 1)
+	echo first >"$one"
+	read -r line <"$one"
+	same "ttyS1" "$line" "back first"
+	echo second >"$(tty_of 0)"
+	finish
+	ended 0
+	[ ! -s console ] || fail "stdout has what is the pseudo-terminal's"
+	text shown | grep -q '^and second' || fail "ttyS0 did not answer"
+}
+
 promise "piped input reaches the guest's shell" test_piped_input
+promise "--tty: serial ports are pseudo-terminals" test_ttys
 promise "input from a file reaches the guest's shell" test_stdin_file
 # each byte is an exit of the guest: slow in the software host
 promise "256 KiB of binary output arrive whole" test_output 4

@@ -211,7 +211,7 @@ test_signal_paused() {
 	kill -TERM "$pid"
 	off_terminal
 	ended 143
-	says '^button pressed'
+	says 'button pressed'
 }
 
 # A guest that resets itself when it shall power off does not boot again.

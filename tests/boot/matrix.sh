@@ -21,6 +21,7 @@ test_matrix() {
 	random 1M >folder/host
 	socat -u UNIX-LISTEN:v_6000 CREATE:socket &
 	until [ -e v_6000 ]; do sleep 0.1; done
+	[ "$2" = off ] || options+=(--console-packed)
 	options+=(-d "$images/tools/tools.img,ro,packed=$2" -d "disk,packed=$2"
 		--9p folder --rng --balloon --vsock "3,unix=v"
 		-n "mode=tap,vhost=off,packed=$2"
@@ -65,10 +66,10 @@ test_matrix() {
 matrix_devices() {
 	local driver packed=0 count
 	[ "$1" = off ] || packed=1
-	for driver in virtio_blk virtio_net; do
+	for driver in virtio_blk virtio_net virtio_console; do
 		says "^device: $driver 0x0000000f $packed"
 	done
-	for driver in virtio_rng virtio_balloon virtio_console 9pnet_virtio \
+	for driver in virtio_rng virtio_balloon 9pnet_virtio \
 		vmw_vsock_virtio_transport; do
 		says "^device: $driver 0x0000000f"
 	done

@@ -1,6 +1,15 @@
 # The root of a command: the host's, a folder or an image, by 9P or without,
 # and the folders that come along.
 
+# outside: goes to a folder that a guest with the host's root sees too; /dev is
+# its own.
+outside() {
+	outside=$(mktemp -d /var/tmp/lkvm-test.XXXXXX)
+	trap 'rm -rf "$outside"' EXIT
+	ln -s "$PWD/out" "$PWD/errors" "$outside"
+	cd "$outside"
+}
+
 # with_root TARGET [OPTION...] -- COMMAND: runs that with the root that the
 # options ask for, on that kernel, whose modules are beside it; sets $status.
 with_root() {
@@ -43,6 +52,7 @@ untouched() {
 }
 
 test_root_of_host() {
+	outside
 	echo "on the host" >file
 	with_root generic -- sh -c 'cat file; rm file; echo guest >other
 		touch /etc/lkvm-was-here && ls /etc/lkvm-was-here
@@ -59,12 +69,14 @@ $(<"$images/generic/version")
 }
 
 test_root_shell() {
+	outside
 	SHELL=/bin/sh with_root generic <<<'echo "$0 in $PWD"; exit 5'
 	ended 5
 	same output "$(<out)" "/bin/sh in $PWD"
 }
 
 test_root_shares() {
+	outside
 	mkdir ro rw
 	echo ro >ro/file
 	echo rw >rw/file

@@ -201,7 +201,7 @@ teardown() {
 		--events fd:5 5>events >/dev/null || status=$?
 	[ "${status:-0}" = 43 ]
 	[ "$(jq -c 'select(.event == "END").data' events)" = '{"status":43}' ]
-	start vm --events fd:5 5>events
+	start vm --grace 0 --events fd:5 5>events
 	kill -TERM "$(<vm.pid)"
 	wait "$(<vm.pid)" || true
 	[ "$(jq -c 'select(.event == "SHUTDOWN").data' events)" = \
@@ -293,9 +293,9 @@ teardown() {
 	: >disk.img
 	truncate -s 1M disk.img
 	start vm --name web -d disk.img,format=raw --balloon --stats
-	ask lkvm/web.sock x-lkvm-devices | jq -c '.[] | del(.regions)' >devices
-	grep -qx '{"name":"serial0","type":"serial","transport":"board","address":"port 0x3f8","gsi":4}' devices
-	grep -qx '{"name":"vda","type":"virtio-blk","transport":"pci","address":"00:01.0","gsi":17}' devices
+	ask lkvm/web.sock x-lkvm-devices | jq -c '.[]' >devices
+	grep -qx '{"name":"serial0","type":"serial","transport":"platform","gsi":4,"regions":\[{"space":"pio","base":1016,"size":8}\]}' devices
+	grep -qx '{"name":"vda","type":"virtio-blk","transport":"pci","address":"00:01.0","gsi":17,"regions":.*' devices
 	[ "$(ask lkvm/web.sock x-lkvm-balloon-stats)" = '{"target":0,"actual":0,"guest":{}}' ]
 	[ "$(ask lkvm/web.sock balloon '{"value": 8388608}')" = '{}' ]
 	[ "$(ask lkvm/web.sock x-lkvm-balloon-stats | jq .target)" = 8388608 ]
@@ -315,5 +315,5 @@ teardown() {
 	truncate -s 1M disk.img
 	start vm --name web -d disk.img,format=raw --virtio-transport mmio
 	ask lkvm/web.sock x-lkvm-devices | jq -c '.[]' |
-		grep -E '"name":"vda".*"transport":"mmio","address":"0xf[0-9a-f]{7}","gsi":[0-9]+'
+		grep -E '"name":"vda".*"transport":"mmio","gsi":[0-9]+,"regions":\[\{"space":"mmio","base":[0-9]{10},'
 }

@@ -275,6 +275,13 @@ load helpers
 		run -k kernel --rng=rate=x
 }
 
+@test "--tty is a port's number" {
+	for value in 4 -1 x 01 ''; do
+		refuses "--tty: bad value '$value': use 0 to 3" \
+			run -k kernel "--tty=$value"
+	done
+}
+
 @test "--console and --port are checked" {
 	refuses "--console: bad value 'foo': use serial, virtio" \
 		run -k kernel --console foo

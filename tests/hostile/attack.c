@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Runs as root in a guest, and attacks the machine below it: ports, PCI
- * configuration, and the registers and rings of a virtio disk (virtio 1.2).
+ * configuration, the registers and rings of a virtio disk, and packets of a
+ * socket device (virtio 1.2).
  * The same seed does the same in every run. What would end the virtual machine
  * in a regular way, or only hurt this guest's own memory, is left out.
  *
@@ -13,6 +14,9 @@
  *	attack registers ADDRESS SEED COUNT a virtio-mmio device's, without a driver
  *	attack mmio ADDRESS SEED COUNT      its queue, split
  *	attack packed ADDRESS SEED COUNT    its queue, packed
+ *	attack vsock DEVICE SEED COUNT      packets, and what is none
+ *
+ *	attack greet PORT                   says hello there, by AF_VSOCK
  */
 #include <endian.h>
 #include <err.h>
@@ -33,14 +37,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE 4096
-#define QUEUE_SIZE 16
+#include "attack.h"
+
 #define POWER_PORTS 0x600 /* sleep control, reset and power button */
 #define POWER_PORTS_END 0x610
 
 static uint64_t random_state;
 
-static uint32_t draw(void)
+uint32_t draw(void)
 {
 	random_state =
 		random_state * 6364136223846793005ULL + 1442695040888963407ULL;
@@ -48,7 +52,7 @@ static uint32_t draw(void)
 }
 
 /* Bounds break at these. */
-static uint32_t draw_value(void)
+uint32_t draw_value(void)
 {
 	static const uint32_t special[] = {
 		0,	1,	0x7f,	    0x80,	0xff,	    0x7fff,
@@ -212,11 +216,6 @@ static void attack_window(int fd, unsigned int count)
 
 /* ---- registers ---------------------------------------------------------------- */
 
-struct bar {
-	volatile uint8_t *base;
-	size_t len;
-};
-
 static struct bar map_bar(const char *device, int config)
 {
 	int fd = open_device(device, "resource0");
@@ -264,17 +263,6 @@ static void attack_bar(struct bar bar, unsigned int count)
 
 /* ---- rings -------------------------------------------------------------------- */
 
-struct rings {
-	bool packed;
-	volatile uint8_t *mmio; /* registers; NULL: on PCI, with the next two */
-	volatile struct virtio_pci_common_cfg *common;
-	volatile uint16_t *notify;
-	uint8_t *pages[4]; /* descriptors, avail ring, used ring, buffer */
-	uint64_t physical[4];
-	unsigned int broken; /* DEVICE_NEEDS_RESET was seen so often */
-	unsigned int answered; /* the used index moved so often */
-};
-
 static uint64_t physical_address(void *page)
 {
 	uint64_t entry = 0;
@@ -304,13 +292,15 @@ static void rings_init(struct rings *rings)
 	}
 }
 
-static void rings_init_pci(struct rings *rings, int config, struct bar bar)
+void rings_init_pci(struct rings *rings, int config, struct bar bar)
 {
 	uint32_t common, notify;
+	unsigned int cap;
 
 	rings_init(rings);
 	virtio_cap(config, VIRTIO_PCI_CAP_COMMON_CFG, &common);
-	virtio_cap(config, VIRTIO_PCI_CAP_NOTIFY_CFG, &notify);
+	cap = virtio_cap(config, VIRTIO_PCI_CAP_NOTIFY_CFG, &notify);
+	rings->notify_multiplier = config_read(config, cap + 16, 4);
 	rings->common = (void *)(bar.base + common);
 	rings->notify = (void *)(bar.base + notify);
 }
@@ -331,7 +321,7 @@ static uint64_t draw_address(const struct rings *rings)
 }
 
 /* Within one page from any of the addresses above, or beyond all RAM. */
-static uint32_t draw_length(void)
+uint32_t draw_length(void)
 {
 	static const uint32_t lengths[] = {
 		0,   1,	   15,	 16,	     17,	 511,
@@ -466,7 +456,7 @@ static void notify_device(struct rings *rings, uint16_t value)
 		*rings->notify = htole16(value);
 }
 
-static uint8_t device_status(struct rings *rings)
+uint8_t device_status(struct rings *rings)
 {
 	if (rings->mmio)
 		return (uint8_t)le32toh(*(
@@ -488,12 +478,11 @@ static bool has_used(struct rings *rings)
 	return used->idx;
 }
 
-/* 3.1.1, with an error now and then. */
-static void start_pci(struct rings *rings)
+/* 3.1.1, up to the queues; returns the status then. */
+uint8_t negotiate_pci(struct rings *rings)
 {
 	volatile struct virtio_pci_common_cfg *common = rings->common;
 	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
-	uint64_t address[3];
 
 	common->device_status = 0;
 	while (common->device_status)
@@ -505,11 +494,19 @@ static void start_pci(struct rings *rings)
 	common->guest_feature = htole32(1U << VIRTIO_RING_F_INDIRECT_DESC);
 	status |= VIRTIO_CONFIG_S_FEATURES_OK;
 	common->device_status = status;
+	return status;
+}
+
+/* With an error now and then. */
+void set_up_pci(struct rings *rings)
+{
+	volatile struct virtio_pci_common_cfg *common = rings->common;
+	uint64_t address[3];
 
 	for (unsigned int i = 0; i < 3; i++)
 		address[i] = draw() % 16 ? rings->physical[i] :
 					   draw_address(rings) & ~0xfULL;
-	common->queue_select = 0;
+	common->queue_select = htole16(rings->queue);
 	common->queue_size = htole16(QUEUE_SIZE);
 	common->queue_desc_lo = htole32((uint32_t)address[0]);
 	common->queue_desc_hi = htole32((uint32_t)(address[0] >> 32));
@@ -518,7 +515,14 @@ static void start_pci(struct rings *rings)
 	common->queue_used_lo = htole32((uint32_t)address[2]);
 	common->queue_used_hi = htole32((uint32_t)(address[2] >> 32));
 	common->queue_enable = htole16(1);
-	common->device_status = status | VIRTIO_CONFIG_S_DRIVER_OK;
+}
+
+static void start_pci(struct rings *rings)
+{
+	uint8_t status = negotiate_pci(rings);
+
+	set_up_pci(rings);
+	rings->common->device_status = status | VIRTIO_CONFIG_S_DRIVER_OK;
 }
 
 /* A broken queue is told by the status, a good request by the used index. */
@@ -612,6 +616,10 @@ int main(int argc, char **argv)
 	struct rings rings;
 	int config;
 
+	if (argc == 3 && !strcmp(argv[1], "greet")) {
+		greet((unsigned int)strtoul(argv[2], NULL, 0));
+		return 0;
+	}
 	if (!ports && argc != 5)
 		errx(2, "usage: attack WHAT [DEVICE] SEED COUNT");
 	random_state = strtoull(argv[argc - 2], NULL, 0);
@@ -634,6 +642,8 @@ int main(int argc, char **argv)
 	} else if (!strcmp(argv[1], "rings")) {
 		rings_init_pci(&rings, config, map_bar(argv[2], config));
 		attack_rings(&rings, count);
+	} else if (!strcmp(argv[1], "vsock")) {
+		attack_vsock(config, map_bar(argv[2], config), count);
 	} else {
 		errx(2, "no attack '%s'", argv[1]);
 	}

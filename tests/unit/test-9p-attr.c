@@ -226,6 +226,25 @@ static void locks_are_the_hosts(void **state)
 	close(fd);
 }
 
+/* Who cannot change a file cannot keep the host's programs from it. */
+static void locks_of_a_read_only_share_are_not_the_hosts(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	make_file(in_share(f, "f"), "0123456789");
+	assert_int_equal(walk(f, ROOT, 1, "f"), 0);
+	assert_int_equal(lopen(f, 1, O_RDONLY), 0);
+	f->server.share.read_only = true;
+	for (uint8_t type = 0; type < 2; type++)
+		assert_int_equal(lock_as(f, 1, type, 0, 0, 7), 0);
+	fd = open(in_share(f, "f"), O_RDWR | O_CLOEXEC);
+	assert_int_equal(host_lock(fd, F_WRLCK, 0, 0), 0);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	assert_int_equal(lock_as(f, 1, 2, 0, 0, 7), 0);
+	close(fd);
+}
+
 static void locks_belong_to_processes(void **state)
 {
 	struct fixture *f = *state;
@@ -341,6 +360,7 @@ int main(void)
 		TEST(attributes_have_limits),
 		TEST(mapped_owners_are_kept_in_attributes),
 		TEST(locks_are_the_hosts),
+		TEST(locks_of_a_read_only_share_are_not_the_hosts),
 		TEST(locks_belong_to_processes),
 		TEST(owners_of_locks_have_a_limit),
 		TEST(locked_ranges_have_a_limit),

@@ -446,11 +446,16 @@ static void poisoned_pages_stay(void **state)
 	check_reported(f);
 }
 
-static void command(struct fixture *f, uint32_t id)
+static void prepare_command(struct fixture *f, uint32_t id)
 {
 	id = htole32(id);
 	memcpy(f->driver.ram + LIST, &id, 4);
 	set_desc(f, 2, 0, LIST, 4, 0);
+}
+
+static void command(struct fixture *f, uint32_t id)
+{
+	prepare_command(f, id);
 	offer(f, 2, 0);
 	/* There was no eventfd: it is over. */
 	assert_int_equal(used_idx(f, 2), f->driver.avail_idx[2]);
@@ -494,6 +499,23 @@ static void a_round_of_hints_takes_free_pages(void **state)
 	/* The next round has another number. */
 	assert_int_equal(virtio_balloon_hint(f->device), 0);
 	assert_int_equal(le32toh(config(f).free_page_hint_cmd_id), id + 1);
+}
+
+/* The end of a round came when nobody served the queue, and is seen late. */
+static void a_round_of_hints_can_end_in_a_pause(void **state)
+{
+	struct fixture *f = *state;
+
+	run(f, F(FREE_PAGE_HINT), 3);
+	assert_int_equal(virtio_balloon_hint(f->device), 0);
+	command(f, le32toh(config(f).free_page_hint_cmd_id));
+	virtio_balloon_type.quiesce(f->device);
+	prepare_command(f, VIRTIO_BALLOON_CMD_ID_STOP);
+	driver_offer(&f->driver, 2, 0);
+	virtio_balloon_type.resume(f->device);
+	assert_int_equal(le32toh(config(f).free_page_hint_cmd_id),
+			 VIRTIO_BALLOON_CMD_ID_DONE);
+	assert_int_equal(virtio_balloon_hint(f->device), 0);
 }
 
 static void a_reset_ends_a_round_of_hints(void **state)
@@ -563,6 +585,7 @@ int main(void)
 		DEVICE_TEST(without_the_feature_nothing_is_taken),
 		DEVICE_TEST(poisoned_pages_stay),
 		DEVICE_TEST(a_round_of_hints_takes_free_pages),
+		DEVICE_TEST(a_round_of_hints_can_end_in_a_pause),
 		DEVICE_TEST(a_reset_ends_a_round_of_hints),
 		DEVICE_TEST(hints_need_the_drivers_consent),
 		DEVICE_TEST(a_short_command_breaks_the_queue),

@@ -625,16 +625,99 @@ static const struct chardev_ops console_ops = {
 	.input_wanted = console_input_wanted,
 };
 
+static void create_console(struct fixture *f)
+{
+	f->console.ops = &console_ops;
+	f->console.connected = true;
+	f->driver.machine.console = &f->console;
+	create(f, NULL, true);
+}
+
+static void type(struct fixture *f, const char *text)
+{
+	struct chardev *chardev = &f->console;
+
+	assert_int_equal(chardev->frontend->receive(chardev->opaque, text,
+						    strlen(text)),
+			 strlen(text));
+}
+
+static void print(struct fixture *f, unsigned int head, const char *text)
+{
+	memcpy(driver_data(&f->driver, 1, head), text, strlen(text));
+	driver_set_desc(&f->driver, 1, head, (uint32_t)strlen(text), 0, 0);
+	driver_offer(&f->driver, 1, head);
+	driver_kick(&f->driver, 1);
+	driver_wait(&f->driver, 1, NULL);
+}
+
+/* Nothing has been received: the device has had a turn since. */
+static void assert_no_input(struct fixture *f, unsigned int head)
+{
+	print(f, head, "x");
+	assert_int_equal(driver_used_idx(&f->driver, 0), 0);
+}
+
+/* Linux's driver looks at the size when it is ready, having been told to. */
+static void the_consoles_input_waits_for_its_driver(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t cols;
+
+	create_console(f);
+	virtio_device_read_config(f->driver.vdev, 0, &cols, sizeof(cols));
+	for (int run = 0; run < 2; run++) {
+		driver_set_up(&f->driver, BIT_ULL(VIRTIO_CONSOLE_F_SIZE));
+		driver_start(&f->driver);
+		type(f, "early");
+		offer_input(f, 0, 100);
+		assert_no_input(f, 0);
+		virtio_device_read_config(f->driver.vdev, 4, &cols, 2);
+		assert_no_input(f, 1);
+		virtio_device_read_config(f->driver.vdev, 0, &cols, 2);
+		assert_input(f, 0, "early");
+		driver_reset(&f->driver);
+	}
+}
+
+static void a_driver_that_knows_no_size_gets_input_at_once(void **state)
+{
+	struct fixture *f = *state;
+
+	create_console(f);
+	driver_set_up(&f->driver, 0);
+	driver_start(&f->driver);
+	assert_int_equal(atomic_load(&f->driver.config_signals), 0);
+	type(f, "early");
+	offer_input(f, 0, 100);
+	assert_input(f, 0, "early");
+}
+
+/* In the end it gets its input, by the next thing that happens. */
+static void a_driver_that_never_looks_gets_input_too(void **state)
+{
+	struct fixture *f = *state;
+	struct console *console;
+
+	create_console(f);
+	console = container_of(f->device, struct console, vdev.device);
+	driver_set_up(&f->driver, BIT_ULL(VIRTIO_CONSOLE_F_SIZE));
+	driver_start(&f->driver);
+	type(f, "early");
+	offer_input(f, 0, 100);
+	assert_no_input(f, 0);
+	atomic_store(&console->listens_at, now_ns());
+	print(f, 1, "login: ");
+	assert_input(f, 0, "early");
+}
+
 static void the_console_needs_no_control_queue(void **state)
 {
 	struct fixture *f = *state;
 	struct virtio_console_config config;
 	uint32_t emergency = htole32(0x12345600 | '!');
 
-	f->console.ops = &console_ops;
-	f->console.connected = true;
-	f->driver.machine.console = &f->console;
-	create(f, NULL, true);
+	create_console(f);
 	assert_int_equal(f->driver.vdev->nr_queues, 2);
 	/* 5.3.5.1: at any time; the lower byte. */
 	virtio_device_write_config(f->driver.vdev, 8, &emergency, 4);
@@ -649,15 +732,10 @@ static void the_console_needs_no_control_queue(void **state)
 	virtio_device_read_config(f->driver.vdev, 0, &config, sizeof(config));
 	assert_int_equal(le16toh(config.cols), 132);
 	assert_int_equal(le16toh(config.rows), 43);
-	assert_int_equal(
-		f->console.frontend->receive(f->console.opaque, "key", 3), 3);
+	type(f, "key");
 	offer_input(f, 0, 100);
 	assert_input(f, 0, "key");
-	memcpy(driver_data(&f->driver, 1, 0), "out", 3);
-	driver_set_desc(&f->driver, 1, 0, 3, 0, 0);
-	driver_offer(&f->driver, 1, 0);
-	driver_kick(&f->driver, 1);
-	driver_wait(&f->driver, 1, NULL);
+	print(f, 0, "out");
 	assert_memory_equal(f->shown, "!out", 4);
 }
 
@@ -678,6 +756,9 @@ int main(void)
 		TEST(a_slow_reader_gets_the_end_too),
 		TEST(a_driver_without_buffers_keeps_nobody_busy),
 		TEST(buffers_of_the_wrong_kind_break_the_queue),
+		TEST(the_consoles_input_waits_for_its_driver),
+		TEST(a_driver_that_knows_no_size_gets_input_at_once),
+		TEST(a_driver_that_never_looks_gets_input_too),
 		TEST(the_console_needs_no_control_queue),
 	};
 

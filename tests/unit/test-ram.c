@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <lkvm/log.h>
@@ -23,6 +24,19 @@
 
 #define HUGE (64 * KIB)
 #define RAM (1 * MIB)
+
+/* The pool is empty, as fallocate() sees it. */
+static bool pool_is_empty;
+
+/* In place of the C library's. */
+int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	if (pool_is_empty && !(mode & FALLOC_FL_PUNCH_HOLE)) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_fallocate, fd, mode, offset, len);
+}
 
 enum kind { PRIVATE, MEMFD, HUGETLBFS };
 
@@ -219,6 +233,25 @@ static void without_a_free_page_ram_is_ordinary(void **state)
 	memory_release(&f.mem);
 }
 
+/* What a guest has in it already stays as it is, in memory that is there. */
+static void pages_are_had_before_they_are_mapped(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	make(&f, HUGETLBFS, HUGE, RAM);
+	assert_int_equal(memory_discard(&f.mem, f.ram, 2 * HUGE), 0);
+	memset(f.ram, 0x11, 2 * HUGE);
+	pool_is_empty = true;
+	assert_int_equal(memory_restore(&f.mem, f.ram, 2 * HUGE), -ENOSPC);
+	pool_is_empty = false;
+	is(f.ram, 0x11, 2 * HUGE);
+	assert_int_equal(blocks(&f), RAM - 2 * HUGE);
+	assert_int_equal(memory_restore(&f.mem, f.ram, 2 * HUGE), 0);
+	assert_int_equal(blocks(&f), RAM);
+	memory_release(&f.mem);
+}
+
 static void a_reset_takes_huge_pages_back(void **state)
 {
 	struct fixture f;
@@ -333,6 +366,7 @@ int main(void)
 		cmocka_unit_test(huge_pages_go_whole_and_return),
 		cmocka_unit_test(borders_are_counted_however_pages_go),
 		cmocka_unit_test(without_a_free_page_ram_is_ordinary),
+		cmocka_unit_test(pages_are_had_before_they_are_mapped),
 		cmocka_unit_test(a_reset_takes_huge_pages_back),
 		cmocka_unit_test(a_guest_cannot_use_all_mappings),
 		cmocka_unit_test(regions_follow_each_other_in_the_file),

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <linux/kvm.h>
 #include <linux/serial_reg.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/ioctl.h>
 
 #include <lkvm/hw.h>
+#include <lkvm/loop.h>
 #include <lkvm/machine.h>
 #include <lkvm/util.h>
 
@@ -47,6 +49,7 @@ struct host {
 	size_t len;
 	size_t room;
 	unsigned int wanted;
+	struct loop *stops; /* by output; NULL: none */
 };
 
 struct fixture {
@@ -64,6 +67,8 @@ static size_t host_write(struct chardev *chardev, const void *data, size_t len)
 	memcpy(host->text + host->len, data, taken);
 	host->len += taken;
 	host->room -= taken;
+	if (host->stops)
+		loop_stop(host->stops);
 	return taken;
 }
 
@@ -90,7 +95,8 @@ static int setup(void **state)
 	if (!f)
 		return -1;
 	bus_init(&f->machine.pio);
-	if (irq_init(&f->machine.irq, FAKE_VM_FD))
+	if (irq_init(&f->machine.irq, FAKE_VM_FD) ||
+	    loop_create(&f->machine.loop))
 		return -1;
 	f->host.chardev.ops = &host_ops;
 	f->host.room = sizeof(f->host.text);
@@ -108,6 +114,7 @@ static int teardown(void **state)
 
 	serial_type.destroy(f->com3);
 	serial_type.destroy(f->com1);
+	loop_destroy(f->machine.loop);
 	irq_release(&f->machine.irq);
 	bus_release(&f->machine.pio);
 	free(f);
@@ -280,6 +287,79 @@ static void each_transmitted_byte_is_an_edge(void **state)
 	out(f, UART_TX, 'a');
 	out(f, UART_TX, 'b');
 	assert_int_equal(edges, 2);
+}
+
+/* With FIFOs, the interrupt is for all that was in one. */
+static void a_full_fifo_leaves_with_one_edge(void **state)
+{
+	struct fixture *f = *state;
+
+	open_port(f);
+	out(f, UART_IER, UART_IER_THRI);
+	in(f, UART_IIR);
+	edges = 0;
+	for (int i = 0; i < 15; i++)
+		out(f, UART_TX, 'a' + i);
+	assert_int_equal(f->host.len, 0);
+	assert_false(line(f));
+	out(f, UART_TX, 'p');
+	assert_memory_equal(f->host.text, "abcdefghijklmnop", 16);
+	assert_int_equal(edges, 1);
+}
+
+static void bytes_leave_when_the_guest_looks(void **state)
+{
+	static const uint8_t registers[] = { UART_IER, UART_IIR, UART_LSR,
+					     UART_MSR, UART_MCR };
+	struct fixture *f = *state;
+
+	open_port(f);
+	for (size_t i = 0; i < ARRAY_SIZE(registers); i++) {
+		out(f, UART_TX, 'a');
+		assert_int_equal(f->host.len, i);
+		in(f, registers[i]);
+		assert_int_equal(f->host.len, i + 1);
+	}
+	out(f, UART_TX, 'a');
+	out(f, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_XMIT);
+	assert_int_equal(f->host.len, ARRAY_SIZE(registers) + 1);
+}
+
+static void bytes_leave_when_nothing_follows(void **state)
+{
+	struct fixture *f = *state;
+
+	open_port(f);
+	out(f, UART_IER, UART_IER_THRI);
+	in(f, UART_IIR);
+	f->host.stops = f->machine.loop;
+	out(f, UART_TX, 'a');
+	assert_false(line(f));
+	assert_int_equal(loop_run(f->machine.loop), 0);
+	assert_int_equal(f->host.len, 1);
+	assert_true(line(f));
+	/* It waits for interrupts: those of the next bytes come at once. */
+	for (unsigned int i = 0; i < 255; i++) {
+		f->host.len = 0;
+		out(f, UART_TX, 'a');
+		assert_int_equal(f->host.len, 1);
+		assert_true(line(f));
+		f->host.room++;
+	}
+	f->host.stops = NULL;
+	f->host.len = 0;
+	out(f, UART_TX, 'a');
+	assert_int_equal(f->host.len, 0);
+}
+
+static void bytes_leave_when_the_machine_stops(void **state)
+{
+	struct fixture *f = *state;
+
+	open_port(f);
+	out(f, UART_TX, 'a');
+	serial_type.quiesce(f->com1);
+	assert_int_equal(f->host.len, 1);
 }
 
 static void a_full_host_keeps_thre_low_until_writable(void **state)
@@ -535,6 +615,74 @@ static void reset_gives_power_on_state_and_loses_no_output(void **state)
 			 UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS);
 }
 
+static int send_break(struct fixture *f, uint8_t key)
+{
+	struct chardev *chardev = &f->host.chardev;
+
+	return chardev->frontend->send_break(chardev->opaque, key);
+}
+
+static void a_break_comes_with_its_key(void **state)
+{
+	struct fixture *f = *state;
+
+	open_port(f);
+	assert_int_equal(send_break(f, 'h'), 0);
+	assert_true(line(f));
+	assert_int_equal(in(f, UART_IIR) & UART_IIR_ID, UART_IIR_RLSI);
+	assert_int_equal(in(f, UART_LSR) & (UART_LSR_BI | UART_LSR_DR),
+			 UART_LSR_BI | UART_LSR_DR);
+	assert_int_equal(in(f, UART_RX), 0);
+	/* Of the key, LSR tells no break. */
+	assert_int_equal(in(f, UART_LSR) & (UART_LSR_BI | UART_LSR_DR),
+			 UART_LSR_DR);
+	assert_int_equal(in(f, UART_RX), 'h');
+	assert_int_equal(in(f, UART_LSR) & UART_LSR_DR, 0);
+	assert_false(line(f));
+}
+
+static void a_break_waits_for_what_came_before(void **state)
+{
+	struct fixture *f = *state;
+	int wanted;
+
+	open_port(f);
+	wanted = f->host.wanted;
+	assert_int_equal(type(f, "ab"), 2);
+	assert_int_equal(send_break(f, 'h'), 0);
+	assert_int_equal(send_break(f, 'i'), -EBUSY);
+	assert_int_equal(type(f, "c"), 0);
+	for (const char *at = "ab"; *at; at++) {
+		assert_int_equal(in(f, UART_LSR) & UART_LSR_BI, 0);
+		assert_int_equal(in(f, UART_RX), *at);
+	}
+	assert_int_equal(in(f, UART_LSR) & UART_LSR_BI, UART_LSR_BI);
+	assert_int_equal(in(f, UART_RX), 0);
+	assert_int_equal(f->host.wanted, wanted);
+	assert_int_equal(in(f, UART_RX), 'h');
+	/* What came after it is wanted now. */
+	assert_int_equal(f->host.wanted, wanted + 1);
+	assert_int_equal(type(f, "c"), 1);
+	assert_int_equal(in(f, UART_RX), 'c');
+	assert_int_equal(send_break(f, 'i'), 0);
+}
+
+static void a_break_waits_for_a_driver_and_not_for_a_reset(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(send_break(f, 'h'), 0);
+	open_port(f);
+	assert_int_equal(in(f, UART_LSR) & UART_LSR_BI, UART_LSR_BI);
+	assert_int_equal(in(f, UART_RX), 0);
+	assert_int_equal(in(f, UART_RX), 'h');
+	serial_type.reset(f->com1);
+	assert_int_equal(send_break(f, 'h'), 0);
+	serial_type.reset(f->com1);
+	open_port(f);
+	assert_int_equal(in(f, UART_LSR) & (UART_LSR_BI | UART_LSR_DR), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -548,6 +696,10 @@ int main(void)
 		TEST(reading_iir_acknowledges_only_what_it_names),
 		TEST(interrupt_driven_output_goes_on_until_disabled),
 		TEST(each_transmitted_byte_is_an_edge),
+		TEST(a_full_fifo_leaves_with_one_edge),
+		TEST(bytes_leave_when_the_guest_looks),
+		TEST(bytes_leave_when_nothing_follows),
+		TEST(bytes_leave_when_the_machine_stops),
 		TEST(a_full_host_keeps_thre_low_until_writable),
 		TEST(a_guest_that_ignores_thre_overflows_nothing),
 		TEST(a_fifo_reset_drops_what_waits),
@@ -563,6 +715,9 @@ int main(void)
 		TEST(two_ports_share_a_line_by_or),
 		TEST(a_port_without_host_end_swallows_output),
 		TEST(reset_gives_power_on_state_and_loses_no_output),
+		TEST(a_break_comes_with_its_key),
+		TEST(a_break_waits_for_what_came_before),
+		TEST(a_break_waits_for_a_driver_and_not_for_a_reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

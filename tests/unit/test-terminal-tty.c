@@ -6,6 +6,7 @@
 #include "terminal.h"
 
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 
 IN_CHILD(a_terminal_is_raw_and_afterwards_as_before)
 {
@@ -123,6 +124,8 @@ static pid_t hold_terminal(int master, int slave, bool session)
 	CHECK(pid >= 0);
 	if (pid)
 		return pid;
+	/* A check of the parent's that fails ends the parent. */
+	CHECK(!prctl(PR_SET_PDEATHSIG, SIGKILL));
 	if (session)
 		CHECK(setsid() > 0 && !ioctl(slave, TIOCSCTTY, 0));
 	close(master);
@@ -196,6 +199,7 @@ IN_CHILD(in_the_background_the_terminal_is_left_alone)
 	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid) {
+		CHECK(!prctl(PR_SET_PDEATHSIG, SIGKILL));
 		setpgid(0, 0);
 		become(slave, slave);
 		vm_start(&vm, 100);

@@ -416,7 +416,7 @@ static void machine_reset_resets_transport_too(void **state)
 	struct fixture *f = *state;
 
 	run(f);
-	virtio_device_machine_reset(&f->vdev);
+	virtio_device_machine_reset(&f->vdev.device);
 	assert_int_equal(f->deactivations, 1);
 	assert_int_equal(f->resets, 1);
 	assert_int_equal(virtio_device_get_status(&f->vdev), 0);

@@ -407,7 +407,7 @@ static void machine_reset_is_power_on(void **state)
 	start(s);
 	signal_config(s);
 	PUT(s, DEVICE_FEATURES_SEL, 1);
-	virtio_device_machine_reset(&s->vdev);
+	virtio_device_machine_reset(&s->vdev.device);
 	assert_int_equal(seen.ioeventfds, 0);
 	assert_as_new(s);
 	start(s);

@@ -281,7 +281,7 @@ static void machine_reset_is_power_on(void **state)
 	start(s);
 	signal_config(s);
 	put(s, FUNCTION + PCI_BASE_ADDRESS_0, WINDOW + 0x40000, 4);
-	virtio_device_machine_reset(&s->vdev);
+	virtio_device_machine_reset(&s->vdev.device);
 	assert_int_equal(seen.ioeventfds, 0);
 	assert_int_equal(seen.routes, 0);
 	assert_int_equal(bar_address(s), bar);
