@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * lkvm run -- COMMAND: the archives behind the user's initrd. See run-guest.h,
- * and guest-protocol.h for what they hold.
+ * lkvm run -- COMMAND: its root, and the archives behind the user's initrd. See
+ * run-guest.h, and guest-protocol.h for what these hold.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,33 +19,97 @@
 #include <lkvm/passt.h>
 #include <lkvm/run-guest.h>
 #include <lkvm/tap.h>
+#include <lkvm/util.h>
 #include <lkvm/virtio.h>
 
-#define MAX_NAMES 16
+#define MAX_VERSION 96
+
+/* What drives a device, beside its bus. */
+static const struct {
+	const struct device_type *type;
+	const char *module;
+} drivers[] = {
+	{ &virtio_9p_type, "9pnet_virtio" },
+	{ &virtio_9p_type, "9p" },
+	{ &virtio_balloon_type, "virtio_balloon" },
+	{ &virtio_blk_type, "virtio_blk" },
+	{ &virtio_net_type, "virtio_net" },
+	{ &virtio_rng_type, "virtio_rng" },
+	{ &virtio_vsock_type, "vmw_vsock_virtio_transport" },
+};
+
+#define MAX_NAMES (2 + ROOTFS_MAX_MODULES + ARRAY_SIZE(drivers))
+
+static int read_version(const char *kernel, char version[MAX_VERSION])
+{
+	int fd = open(kernel, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = arch_kernel_version(fd, version, MAX_VERSION);
+	close(fd);
+	return err;
+}
+
+/* ---- the default --------------------------------------------------------- */
+
+static bool has_device(const struct run_options *options,
+		       const struct device_type *type)
+{
+	for (unsigned int i = 0; i < options->nr_devices; i++) {
+		const struct device_request *device = &options->devices[i];
+		const struct net_options *net = device->config;
+
+		if (device->type == type &&
+		    (type != &virtio_net_type || net->mode != NET_MODE_NONE))
+			return true;
+	}
+	return false;
+}
+
+/* Do @options name nothing that could run? Other kernels need no root. */
+static bool has_nothing_to_run(const struct run_options *options,
+			       const char *kernel)
+{
+	static const char *const words[] = { "root=", "init=", "rdinit=" };
+	char version[MAX_VERSION];
+
+	if (options->nodefaults || options->initrd ||
+	    has_device(options, &virtio_blk_type))
+		return false;
+	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
+		if (run_options_has_param(options, words[i]))
+			return false;
+	return !read_version(kernel, version);
+}
+
+void run_guest_default(struct run_options *options, const char *kernel)
+{
+	const struct rootfs_options *rootfs = &options->rootfs;
+	const bool host = !rootfs->root.path && !options->initrd;
+	char *own = getenv("SHELL");
+	static char sh[] = "/bin/sh";
+
+	if (options->command.argv ||
+	    (!rootfs->root.path && !rootfs->nr_shares &&
+	     !has_nothing_to_run(options, kernel)))
+		return;
+	/* The user's own one is in the host's root, for all that is known. */
+	options->shell[0] = host && own && own[0] == '/' ? own : sh;
+	options->command.argv = options->shell;
+}
 
 /* ---- modules ------------------------------------------------------------- */
 
 static int find_modules(struct run_guest *guest,
 			const struct run_options *options, const char *kernel)
 {
-	int fd = open(kernel, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	char version[128] = "";
+	char version[MAX_VERSION] = "";
 
 	/* One that cannot be read is refused where all kernels are. */
-	if (fd >= 0) {
-		arch_kernel_version(fd, version, sizeof(version));
-		close(fd);
-	}
+	read_version(kernel, version);
 	return modules_open(kernel, version, options->modules, &guest->modules);
-}
-
-static bool has_device(const struct run_options *options,
-		       const struct device_type *type)
-{
-	for (unsigned int i = 0; i < options->nr_devices; i++)
-		if (options->devices[i].type == type)
-			return true;
-	return false;
 }
 
 static int pack_modules(struct run_guest *guest,
@@ -57,12 +121,11 @@ static int pack_modules(struct run_guest *guest,
 
 	names[n++] = options->transport ? "virtio_mmio" : "virtio_pci";
 	names[n++] = "virtio_console";
-	if (has_device(options, &virtio_net_type))
-		names[n++] = "virtio_net";
-	if (has_device(options, &virtio_blk_type))
-		names[n++] = "virtio_blk";
-	if (has_device(options, &virtio_rng_type))
-		names[n++] = "virtio-rng";
+	for (unsigned int i = 0; i < guest->rootfs.nr_modules; i++)
+		names[n++] = guest->rootfs.modules[i];
+	for (unsigned int i = 0; i < ARRAY_SIZE(drivers); i++)
+		if (has_device(options, drivers[i].type))
+			names[n++] = drivers[i].module;
 	err = modules_pack(guest->modules, names, n, &guest->list, &fd);
 	if (!err && fd >= 0)
 		guest->fds[guest->nr_fds++] = fd;
@@ -120,6 +183,7 @@ static void put_records(FILE *out, const struct run_guest *guest,
 {
 	for (unsigned int i = 0; i < guest->list.count; i++)
 		put(out, "module", guest->list.names[i]);
+	fwrite(guest->rootfs.config, 1, guest->rootfs.config_bytes, out);
 	for (unsigned int i = 0; i < options->nr_devices; i++) {
 		const struct net_options *net = options->devices[i].config;
 
@@ -141,10 +205,10 @@ static int pack_init(struct run_guest *guest, const char *config, size_t len)
 
 	initrd_init(&initrd);
 	initrd_add_folder(&initrd, "dev");
-	initrd_add_folder(&initrd, INITRD_FOLDER + 1);
-	initrd_add_file(&initrd, GUEST_INIT_PATH + 1, 0755, guest_init,
+	initrd_add_folder(&initrd, &INITRD_FOLDER[1]);
+	initrd_add_file(&initrd, &GUEST_INIT_PATH[1], 0755, guest_init,
 			(size_t)(guest_init_end - guest_init));
-	initrd_add_file(&initrd, GUEST_CONFIG_PATH + 1, 0644, config, len);
+	initrd_add_file(&initrd, &GUEST_CONFIG_PATH[1], 0644, config, len);
 	fd = initrd_finish(&initrd);
 	if (fd < 0) {
 		log_err("run", "cannot make the guest's initrd: %s",
@@ -182,15 +246,46 @@ static int prepare_init(struct run_guest *guest,
 	return err;
 }
 
+/* ---- devices ------------------------------------------------------------- */
+
+/* The user's come first, and keep their names. */
+static int join_devices(struct run_guest *guest,
+			const struct run_options *options)
+{
+	unsigned int own = options->nr_devices;
+
+	guest->nr_devices = own + guest->rootfs.nr_parts;
+	guest->devices = calloc(guest->nr_devices + 1, sizeof(*guest->devices));
+	if (!guest->devices) {
+		log_err("run", "out of memory");
+		return -ENOMEM;
+	}
+	for (unsigned int i = 0; i < guest->nr_devices; i++)
+		guest->devices[i] = i < own ? options->devices[i] :
+					      guest->rootfs.devices[i - own];
+	return 0;
+}
+
+/* ---- all of it ----------------------------------------------------------- */
+
 int run_guest_prepare(struct run_guest *guest,
 		      const struct run_options *options, const char *kernel)
 {
+	struct rootfs_options rootfs = options->rootfs;
 	int err;
 
 	*guest = (struct run_guest) { .nr_fds = 0 };
+	if (!options->command.argv)
+		return 0;
+	rootfs.initrd = options->initrd && !rootfs.root.path;
 	err = find_modules(guest, options, kernel);
 	if (!err)
+		err = rootfs_create(&rootfs, kernel, guest->modules,
+				    &guest->rootfs);
+	if (!err)
 		err = pack_modules(guest, options);
+	if (!err)
+		err = join_devices(guest, options);
 	if (!err)
 		err = prepare_init(guest, options);
 	return err;
@@ -198,19 +293,24 @@ int run_guest_prepare(struct run_guest *guest,
 
 void run_guest_apply(const struct run_guest *guest, struct vm_config *config)
 {
+	if (!guest->devices)
+		return;
 	for (unsigned int i = 0; i < guest->nr_fds; i++)
 		config->own_initrds[config->nr_own_initrds++] =
 			(struct boot_file) {
 				.path = "of lkvm's own",
 				.fd = guest->fds[i],
 			};
+	config->devices = guest->devices;
+	config->nr_devices = guest->nr_devices;
 }
 
 void run_guest_release(struct run_guest *guest)
 {
 	for (unsigned int i = 0; i < guest->nr_fds; i++)
 		close(guest->fds[i]);
+	free(guest->devices);
+	rootfs_release(&guest->rootfs);
 	module_list_release(&guest->list);
-	if (guest->modules)
-		modules_close(guest->modules);
+	modules_close(guest->modules);
 }

@@ -22,12 +22,16 @@
 
 #define DEFAULT_KVM "/dev/kvm"
 #define NO_NODE UINT64_MAX
+#define SECOND_NS 1000000000ULL
+#define YEAR_NS (365 * 86400 * SECOND_NS)
 
 static const char *const loglevels[] = { "error", "warning", "info", "debug",
 					 NULL };
 static const char *const consoles[] = { "serial", "virtio", NULL };
 static const char *const transports[] = { "pci", "mmio", NULL };
 static const char *const on_reset_choices[] = { "exit", "reset", "fail", NULL };
+static const char *const on_panic_choices[] = { "exit", "pause", "reset",
+						NULL };
 
 /* -p may repeat: the kernel sees the strings joined by blanks. */
 static int add_params(void *target, const struct option_desc *desc,
@@ -164,20 +168,41 @@ static int add_port(void *target, const struct option_desc *desc,
 	return err;
 }
 
-static int add_tty(void *target, const struct option_desc *desc,
-		   const char *value)
+/* --expect and --fail */
+static int add_pattern(void *target, const struct option_desc *desc,
+		       const char *value)
 {
-	struct run_options *options = target;
-	unsigned int index = (unsigned int)value[0] - '0';
+	struct pattern_list *list =
+		(struct pattern_list *)((char *)target + desc->offset);
+	struct pattern *grown = reallocarray(list->pattern, list->count + 1,
+					     sizeof(*list->pattern));
+	int err;
 
-	(void)desc;
-	if (index >= MACHINE_SERIALS || value[1]) {
-		log_err("run", "--tty: bad value '%s': use 0 to %u", value,
-			MACHINE_SERIALS - 1);
+	if (!grown)
+		return -ENOMEM;
+	list->pattern = grown;
+	grown += list->count;
+	grown->text = value;
+	err = *value ? regcomp(&grown->regex, value,
+			       REG_EXTENDED | REG_NOSUB) :
+		       REG_BADPAT;
+	if (err) {
+		char why[128];
+
+		regerror(err, &grown->regex, why, sizeof(why));
+		log_err("run", "--%s: bad value '%s': %s", desc->name, value,
+			why);
 		return -EINVAL;
 	}
-	options->ttys |= BIT(index);
+	list->count++;
 	return 0;
+}
+
+static void release_patterns(struct pattern_list *list)
+{
+	for (unsigned int i = 0; i < list->count; i++)
+		regfree(&list->pattern[i].regex);
+	free(list->pattern);
 }
 
 /* --root PATH[,KEY=VALUE...] */
@@ -211,6 +236,22 @@ static int add_share(void *target, const struct option_desc *desc,
 		.path = value,
 		.writable = desc->arg,
 	};
+	return 0;
+}
+
+static int add_tty(void *target, const struct option_desc *desc,
+		   const char *value)
+{
+	struct run_options *options = target;
+	unsigned int index = (unsigned int)value[0] - '0';
+
+	(void)desc;
+	if (index >= MACHINE_SERIALS || value[1]) {
+		log_err("run", "--tty: bad value '%s': use 0 to %u", value,
+			MACHINE_SERIALS - 1);
+		return -EINVAL;
+	}
+	options->ttys |= BIT(index);
 	return 0;
 }
 
@@ -263,9 +304,6 @@ const struct option_desc run_options[] = {
 	{ OPTION_CALL, 0, "port", "name=NAME,to=WHERE[,from=PATH]",
 	  "a port /dev/virtio-ports/NAME (may repeat); keys below",
 	  .call = add_port, .keys = virtio_port_keys },
-	{ OPTION_FLAG, 0, "console-packed", NULL,
-	  "offer packed rings to the guest for hvc0 and the ports",
-	  .offset = FIELD(console_packed) },
 	{ OPTION_STRING, 0, "klog", "FILE",
 	  "with a command: write the console, the kernel's log, to FILE",
 	  .offset = FIELD(klog) },
@@ -277,6 +315,9 @@ const struct option_desc run_options[] = {
 	{ OPTION_STRING, 0, "user", "USER",
 	  "whom the command runs as: NAME or UID[:GID] (default: root)",
 	  .offset = FIELD(command.user) },
+	{ OPTION_FLAG, 0, "console-packed", NULL,
+	  "offer packed rings to the guest for hvc0 and the ports",
+	  .offset = FIELD(console_packed) },
 	{ OPTION_CALL, 0, "balloon", "[=KEY=VALUE...]",
 	  "memory balloon; keys below", .call = add_device,
 	  .keys = virtio_balloon_keys, .optional = true,
@@ -329,6 +370,20 @@ const struct option_desc run_options[] = {
 	{ OPTION_ENUM, 0, "on-reset", "exit|reset|fail",
 	  "when the guest resets: exit with 0, boot again, or exit with 252",
 	  .offset = FIELD(on_reset), .choices = on_reset_choices },
+	{ OPTION_ENUM, 0, "on-panic", "exit|pause|reset",
+	  "when the guest's kernel panics: exit with 255, pause, or boot again",
+	  .offset = FIELD(on_panic), .choices = on_panic_choices },
+	{ OPTION_SECONDS, 0, "timeout", "SECONDS", "end after that, with 124",
+	  .offset = FIELD(timeout_ns), .min = SECOND_NS / 1000, .max = YEAR_NS },
+	{ OPTION_CALL, 0, "expect", "REGEX",
+	  "power off, with 0, when the console says that (may repeat)",
+	  .offset = FIELD(expect), .call = add_pattern },
+	{ OPTION_CALL, 0, "fail", "REGEX",
+	  "power off, with 254, when the console says that (may repeat)",
+	  .offset = FIELD(fail), .call = add_pattern },
+	{ OPTION_SECONDS, 0, "grace", "SECONDS",
+	  "how long a guest may take to power off (default: 10)",
+	  .offset = FIELD(grace_ns), .max = YEAR_NS },
 	{ OPTION_FLAG, 0, "debug-exit", NULL,
 	  "a write of V to port 0xf4 exits with status (V << 1) | 1",
 	  .offset = FIELD(debug_exit) },
@@ -561,6 +616,7 @@ int run_options_parse(struct run_options *options, int argc, char **argv,
 		.loglevel = LOG_LEVEL_WARNING,
 		.thp = true,
 		.node = NO_NODE,
+		.grace_ns = 10 * SECOND_NS,
 	};
 	err = options_parse(run_options, "run", argc, argv, options, &nr_args,
 			    rest);
@@ -602,6 +658,8 @@ void run_options_release(struct run_options *options)
 		free(options->env[i]);
 	free(options->env);
 	free(options->here);
+	release_patterns(&options->expect);
+	release_patterns(&options->fail);
 	free(options->params);
 	free(options->pins);
 }

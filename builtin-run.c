@@ -159,10 +159,15 @@ static int run_vm(const struct run_options *options, const char *kernel,
 		.cpus = (unsigned int)options->cpus,
 		.pins = options->pins,
 		.on_reset = (enum on_reset)options->on_reset,
+		.on_panic = (enum on_panic)options->on_panic,
+		.expect = options->expect,
+		.fail = options->fail,
+		.timeout_ns = options->timeout_ns,
+		.grace_ns = options->grace_ns,
 		.console = (enum console)options->console,
-		.ttys = options->ttys,
 		.command = options->command.argv ? &options->command : NULL,
 		.klog = options->klog,
+		.ttys = options->ttys,
 		.debug_exit = options->debug_exit,
 		.stats = options->stats,
 		.boot_timer = options->boot_timer,
@@ -188,22 +193,27 @@ static int run_vm(const struct run_options *options, const char *kernel,
 	return status;
 }
 
-static int run_with(const struct run_options *options, uint64_t start_ns)
+static int run_with(struct run_options *options, uint64_t start_ns)
 {
 	char *found = options->kernel ? NULL : find_kernel();
 	const char *kernel = options->kernel ? options->kernel : found;
-	char *cmdline = build_cmdline(options);
 	struct run_guest guest = { .nr_fds = 0 };
 	int status = STATUS_LKVM_FAILED;
+	char *cmdline = NULL;
 
+	if (kernel)
+		run_guest_default(options, kernel);
+	if (run_options_complete(options))
+		goto out;
+	cmdline = build_cmdline(options);
 	if (!kernel)
 		log_err("run", "no kernel found (name one with --kernel)");
 	else if (!cmdline)
 		log_err("run", "out of memory");
 	else if (!root_folder_prepare(options) &&
-		 (!options->command.argv ||
-		  !run_guest_prepare(&guest, options, kernel)))
+		 !run_guest_prepare(&guest, options, kernel))
 		status = run_vm(options, kernel, cmdline, &guest, start_ns);
+out:
 	run_guest_release(&guest);
 	free(cmdline);
 	free(found);
@@ -227,8 +237,7 @@ static int run_command_line(int argc, char **argv, bool sandbox)
 	}
 	if (rest < argc)
 		options.command.argv = argv + rest;
-	if (!root_folder_complete(&options, sandbox) &&
-	    !run_options_complete(&options))
+	if (!root_folder_complete(&options, sandbox))
 		status = run_with(&options, start_ns);
 out:
 	run_options_release(&options);

@@ -134,38 +134,18 @@ static void mount_source(struct init *init, const struct mount *mount,
 	mount_or_fail(init, device, target, mount->type, flags, mount->options);
 }
 
-/* Layer @number's folder @name. */
-static void layer_path(struct text *path, unsigned int number, const char *name)
+/* The root; what is written to it is kept in RAM. */
+static void mount_overlay(struct init *init, const struct mount *mount)
 {
-	text_add(path, LAYERS "/");
-	text_add_number(path, number);
-	text_add(path, name);
-}
-
-/* What is written to @target is kept in RAM. */
-static void mount_overlay(struct init *init, const struct mount *mount,
-			  unsigned int number, const char *target)
-{
-	static const char *const folders[] = { "/lower", "/upper",
-					       "/upper/data", "/upper/work" };
-	struct text options = { 0 };
-	struct text path[4] = { 0 };
-
-	for (unsigned int i = 0; i < 4; i++)
-		layer_path(&path[i], number, folders[i]);
-	make_folders(path[0].data);
-	make_folders(path[1].data);
-	mount_source(init, mount, path[0].data);
-	mount_or_fail(init, "tmpfs", path[1].data, "tmpfs", 0, "mode=755");
-	sys_mkdir(path[2].data, 0755);
-	sys_mkdir(path[3].data, 0755);
-	text_add(&options, "lowerdir=");
-	text_add(&options, path[0].data);
-	text_add(&options, ",upperdir=");
-	text_add(&options, path[2].data);
-	text_add(&options, ",workdir=");
-	text_add(&options, path[3].data);
-	mount_or_fail(init, "overlay", target, "overlay", 0, options.data);
+	make_folders(LAYERS "/lower");
+	make_folders(LAYERS "/upper");
+	mount_source(init, mount, LAYERS "/lower");
+	mount_or_fail(init, "tmpfs", LAYERS "/upper", "tmpfs", 0, "mode=755");
+	sys_mkdir(LAYERS "/upper/data", 0755);
+	sys_mkdir(LAYERS "/upper/work", 0755);
+	mount_or_fail(init, "overlay", NEW_ROOT, "overlay", 0,
+		      "lowerdir=" LAYERS "/lower,upperdir=" LAYERS
+		      "/upper/data,workdir=" LAYERS "/upper/work");
 }
 
 /* ---- all of them --------------------------------------------------------- */
@@ -247,31 +227,27 @@ static void enter_root(struct init *init)
 
 void mount_root(struct init *init)
 {
-	const char *record = NULL;
-	bool new_root = false;
-	unsigned int number = 0;
+	const char *record = config_find(init, "mount=", NULL);
 	struct mount mount;
 
-	while ((record = config_find(init, "mount=", record))) {
-		char target[sizeof(NEW_ROOT) + MAX_PATH] = NEW_ROOT;
-		size_t prefix;
-
+	if (record)
 		parse_mount(init, record, &mount);
-		if (text_is(mount.path, "/"))
-			new_root = true;
-		prefix = new_root ? sizeof(NEW_ROOT) - 1 : 0;
-		if (strlen(mount.path) > MAX_PATH)
-			init_fail(init, "a path is too long", NULL, 0, NULL);
-		memcpy(target + prefix, mount.path, strlen(mount.path) + 1);
-		make_folders(target);
+	if (record && text_is(mount.path, "/")) {
+		make_folders(NEW_ROOT);
 		if (text_is(mount.mode, "tmp"))
-			mount_overlay(init, &mount, number++, target);
+			mount_overlay(init, &mount);
 		else
-			mount_source(init, &mount, target);
-	}
-	if (new_root)
+			mount_source(init, &mount, NEW_ROOT);
 		enter_root(init);
+		record = config_find(init, "mount=", record);
+	}
 	mount_usual(init);
+	/* Last, for they may be below /run or /dev/shm. */
+	for (; record; record = config_find(init, "mount=", record)) {
+		parse_mount(init, record, &mount);
+		make_folders(mount.path);
+		mount_source(init, &mount, mount.path);
+	}
 }
 
 /* Disks are left as if they had been unmounted, shares need no more. */

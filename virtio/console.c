@@ -380,9 +380,9 @@ static void init_console(struct console *console, struct machine *machine,
 	if (options->console)
 		features = BIT_ULL(VIRTIO_CONSOLE_F_SIZE) |
 			   BIT_ULL(VIRTIO_CONSOLE_F_EMERG_WRITE);
+	set_name(console->vdev.device.name, options);
 	if (options->packed)
 		features |= BIT_ULL(VIRTIO_F_RING_PACKED);
-	set_name(console->vdev.device.name, options);
 	memcpy(console->vdev.config, &config, sizeof(config));
 	console->vdev.config_len = sizeof(config);
 	virtio_device_init(&console->vdev, machine, &virtio_console_type,

@@ -18,7 +18,8 @@
 #include <lkvm/util.h>
 
 #define HUB_RING (64 * KIB)
-#define HUB_BATCH_NS 5000000ULL
+/* Not sooner: each time it runs out, the vCPU that set it leaves its guest. */
+#define HUB_BATCH_NS 10000000ULL
 
 /* How soon the main thread is to look. */
 enum wake { WAKE_NONE, WAKE_BATCH, WAKE_NOW };

@@ -11,13 +11,13 @@
 #include <endian.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <lkvm/console-hub.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/guest-protocol.h>
 #include <lkvm/log.h>
@@ -29,13 +29,8 @@
 /* Messages for a guest that does not read; more are dropped. */
 #define PENDING_BYTES 4096
 
-enum state {
-	STATE_BOOTING,
-	STATE_HELLO, /* init is there */
-	STATE_RUNNING,
-	STATE_EXITED, /* the command has; its output is on the way */
-	STATE_OVER,
-};
+/* How much of a line on the console is looked at. */
+#define CONSOLE_LINE 512
 
 struct guest_command {
 	struct guest_command_callbacks callbacks;
@@ -46,8 +41,8 @@ struct guest_command {
 	/* The main thread: */
 	struct loop *loop;
 	struct loop_source wake_source; /* a timerfd; any thread sets it */
-	enum state state;
-	bool terminated; /* a SIGTERM has been passed on */
+	enum guest_command_state state;
+	int status; /* COMMAND_OVER: what was told */
 	bool stdin_ended;
 	uint64_t stdin_bytes;
 	struct guest_size size;
@@ -55,6 +50,10 @@ struct guest_command {
 	struct ratelimit limit;
 	size_t pending_len;
 	char pending[PENDING_BYTES];
+	struct console_hub *hub;
+	struct console_observer observer;
+	size_t line_len;
+	char line[CONSOLE_LINE];
 
 	pthread_mutex_t lock; /* guards the rest */
 	bool greeted; /* the NUL on stdio has come */
@@ -135,7 +134,7 @@ static void tell_guest(struct guest_command *c, enum guest_message_type type,
 		.len = htole32((uint32_t)len),
 	};
 
-	if (c->state == STATE_BOOTING ||
+	if (c->state == COMMAND_BOOTING ||
 	    sizeof(header) + len > PENDING_BYTES - c->pending_len)
 		return;
 	memcpy(c->pending + c->pending_len, &header, sizeof(header));
@@ -175,10 +174,8 @@ bool guest_command_signal(struct guest_command *c, int signo)
 		.signo = htole32((uint32_t)signo),
 	};
 
-	if (c->state != STATE_RUNNING || (signo == SIGTERM && c->terminated))
+	if (c->state != COMMAND_RUNNING)
 		return false;
-	if (signo == SIGTERM)
-		c->terminated = true;
 	tell_guest(c, GUEST_SIGNAL, &message, sizeof(message));
 	return true;
 }
@@ -187,9 +184,10 @@ bool guest_command_signal(struct guest_command *c, int signo)
 
 static void end(struct guest_command *c, int status, const char *why)
 {
-	if (c->state == STATE_OVER)
+	if (c->state == COMMAND_OVER)
 		return;
-	c->state = STATE_OVER;
+	c->state = COMMAND_OVER;
+	c->status = status;
 	c->callbacks.ended(c->callbacks.opaque, status, why);
 }
 
@@ -198,7 +196,7 @@ static void check_end(struct guest_command *c)
 {
 	bool complete;
 
-	if (c->state != STATE_EXITED)
+	if (c->state != COMMAND_EXITED)
 		return;
 	pthread_mutex_lock(&c->lock);
 	complete = c->stdout_bytes >= c->exit.stdout_bytes &&
@@ -222,9 +220,9 @@ static void make_printable(char *data, size_t len)
 
 static void on_hello(struct guest_command *c)
 {
-	if (c->state != STATE_BOOTING)
+	if (c->state != COMMAND_BOOTING)
 		return;
-	c->state = STATE_HELLO;
+	c->state = COMMAND_HELLO;
 	tell_size(c, GUEST_START);
 	tell_stdin_end(c);
 	c->streams->ops->input_wanted(c->streams);
@@ -232,13 +230,13 @@ static void on_hello(struct guest_command *c)
 
 static void on_exit_message(struct guest_command *c, const void *data)
 {
-	if (c->state != STATE_RUNNING && c->state != STATE_HELLO)
+	if (c->state != COMMAND_RUNNING && c->state != COMMAND_HELLO)
 		return;
 	memcpy(&c->exit, data, sizeof(c->exit));
 	c->exit.status = le32toh(c->exit.status);
 	c->exit.stdout_bytes = le64toh(c->exit.stdout_bytes);
 	c->exit.stderr_bytes = le64toh(c->exit.stderr_bytes);
-	c->state = STATE_EXITED;
+	c->state = COMMAND_EXITED;
 }
 
 /* Returns 0, or -EPROTO. */
@@ -267,8 +265,8 @@ static int handle_message(struct guest_command *c, uint32_t type, char *data,
 		end(c, STATUS_LKVM_FAILED, data);
 		return 0;
 	case GUEST_STARTED:
-		if (c->state == STATE_HELLO)
-			c->state = STATE_RUNNING;
+		if (c->state == COMMAND_HELLO)
+			c->state = COMMAND_RUNNING;
 		return 0;
 	case GUEST_EXIT:
 		if (len != sizeof(struct guest_exit))
@@ -343,6 +341,55 @@ static void on_wake(void *opaque, uint32_t events)
 	if (refused && c->control.frontend)
 		c->control.frontend->writable(c->control.opaque);
 	check_end(c);
+}
+
+/* ---- the console: the main thread ------------------------------------------ */
+
+/* Init has found no port, or the kernel has not found init. */
+static void look_at_line(struct guest_command *c)
+{
+	static const struct {
+		const char *text, *why;
+	} signs[] = {
+		{ "Failed to execute " GUEST_INIT_PATH,
+		  "this kernel does not run programs of this host's kind" },
+		{ "VFS: Unable to mount root fs",
+		  "this kernel did not unpack its initrd "
+		  "(CONFIG_BLK_DEV_INITRD, or more memory with --mem)" },
+	};
+	const char *found;
+
+	make_printable(c->line, c->line_len);
+	c->line_len = 0;
+	found = strstr(c->line, GUEST_CONSOLE_PREFIX);
+	if (found)
+		end(c, STATUS_LKVM_FAILED,
+		    found + strlen(GUEST_CONSOLE_PREFIX));
+	for (size_t i = 0; i < ARRAY_SIZE(signs); i++)
+		if (strstr(c->line, signs[i].text))
+			end(c, STATUS_LKVM_FAILED, signs[i].why);
+}
+
+static void on_console(void *opaque, const char *data, size_t len)
+{
+	struct guest_command *c = opaque;
+
+	/* From the first message on, it is the command's. */
+	for (size_t i = 0; i < len && c->state == COMMAND_BOOTING; i++)
+		if (data[i] == '\r' || data[i] == '\n')
+			look_at_line(c);
+		else if (c->line_len < sizeof(c->line) - 1)
+			c->line[c->line_len++] = data[i];
+}
+
+void guest_command_watch(struct guest_command *c, struct console_hub *hub)
+{
+	c->hub = hub;
+	c->observer = (struct console_observer) {
+		.output = on_console,
+		.opaque = c,
+	};
+	console_hub_observe(hub, &c->observer);
 }
 
 /* ---- the ports: the device's thread --------------------------------------- */
@@ -448,7 +495,7 @@ static size_t on_stdin(void *opaque, const void *data, size_t len)
 	struct guest_command *c = opaque;
 	size_t taken = 0;
 
-	if (c->state != STATE_BOOTING && c->stdio.frontend)
+	if (c->state != COMMAND_BOOTING && c->stdio.frontend)
 		taken = c->stdio.frontend->receive(c->stdio.opaque, data, len);
 	c->stdin_bytes += taken;
 	return taken;
@@ -530,17 +577,22 @@ void guest_command_ports(struct guest_command *c,
 	};
 }
 
-bool guest_command_started(const struct guest_command *c)
+enum guest_command_state guest_command_state(const struct guest_command *c)
 {
-	return c->state >= STATE_RUNNING;
+	return c->state;
+}
+
+int guest_command_status(const struct guest_command *c)
+{
+	return c->status;
 }
 
 void guest_command_reset(struct guest_command *c)
 {
-	c->state = STATE_BOOTING;
-	c->terminated = false;
+	c->state = COMMAND_BOOTING;
 	c->stdin_bytes = 0;
 	c->pending_len = 0;
+	c->line_len = 0;
 	pthread_mutex_lock(&c->lock);
 	c->greeted = false;
 	c->stdout_bytes = 0;
@@ -619,6 +671,8 @@ void guest_command_destroy(struct guest_command *c)
 {
 	if (!c)
 		return;
+	if (c->hub)
+		console_hub_unobserve(c->hub, &c->observer);
 	c->streams->frontend = NULL;
 	output_release(&c->stderr_out);
 	loop_del(c->loop, &c->wake_source);

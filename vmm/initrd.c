@@ -47,8 +47,10 @@ static void put_header(struct initrd *initrd, const char *path, mode_t mode,
 		       size_t len)
 {
 	char header[HEADER_BYTES + NAME_MAX_BYTES];
-	size_t name_bytes = strlen(path) + 1;
+	size_t name_bytes;
 
+	path += strspn(path, "/");
+	name_bytes = strlen(path) + 1;
 	if (name_bytes > NAME_MAX_BYTES || len > UINT32_MAX) {
 		initrd->error = initrd->error ?: -EFBIG;
 		return;

@@ -315,8 +315,7 @@ static int add_module(const struct closure *c, unsigned int index,
 	}
 	if (err)
 		return broken(path, err);
-	/* Paths in archives have no leading slash. */
-	snprintf(target, sizeof(target), "%s/%s", INITRD_MODULES + 1, name);
+	snprintf(target, sizeof(target), "%s/%s", INITRD_MODULES, name);
 	initrd_add_file(archive, target, 0644, data, len);
 	free(data);
 	return 0;
@@ -329,8 +328,8 @@ static int make_archive(const struct closure *c, const struct module_list *list)
 	int err = 0, fd;
 
 	initrd_init(&archive);
-	initrd_add_folder(&archive, INITRD_FOLDER + 1);
-	initrd_add_folder(&archive, INITRD_MODULES + 1);
+	initrd_add_folder(&archive, INITRD_FOLDER);
+	initrd_add_folder(&archive, INITRD_MODULES);
 	for (unsigned int i = 0; i < c->count && !err; i++)
 		err = add_module(c, i, list->names[i], &archive);
 	fd = initrd_finish(&archive);

@@ -322,6 +322,23 @@ static int add_folder(struct builder *b, const char *option, const char *dir,
 	return err;
 }
 
+static int check_overlay(const struct builder *b)
+{
+	const struct rootfs *rootfs = b->rootfs;
+
+	for (unsigned int i = 0; i < rootfs->nr_modules; i++)
+		if (!strcmp(rootfs->modules[i], "overlay") &&
+		    !has_module(b, "overlay")) {
+			log_err("rootfs",
+				"kernel %s does not have overlayfs "
+				"(CONFIG_OVERLAY_FS), which takes what is "
+				"written to a root that can only be read",
+				b->kernel);
+			return -ENOTSUP;
+		}
+	return 0;
+}
+
 static int add_root(struct builder *b, const struct rootfs_options *options)
 {
 	const struct rootfs_root *root = &options->root;
@@ -364,6 +381,8 @@ int rootfs_create(const struct rootfs_options *options, const char *kernel,
 			share->writable ? ROOTFS_WRITABLE : ROOTFS_READ_ONLY,
 			NULL);
 	}
+	if (!err)
+		err = check_overlay(&b);
 	if (fclose(b.config) && !err)
 		err = no_memory();
 	if (err)

@@ -25,7 +25,7 @@
 #define INPUT_CHUNK 65536
 #define INPUT_KEYS 256
 /* What a person may type ahead of a guest that does not read. */
-#define INPUT_HELD 1024
+#define INPUT_HELD (4 * KIB)
 
 #define CTRL_A 0x01
 

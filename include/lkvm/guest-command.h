@@ -14,6 +14,7 @@
 
 #include <lkvm/virtio.h>
 
+struct console_hub;
 struct guest_command;
 struct loop;
 struct terminal;
@@ -75,12 +76,31 @@ void guest_command_ports(struct guest_command *command,
 			 struct virtio_console_options *options);
 
 /*
- * Pass @signo on to the command. Returns false if there is none to take it
- * yet, or no longer, or it is the second SIGTERM: then it is lkvm's own.
+ * Pass @signo on to the command. Returns false if there is none to take it,
+ * yet or any more.
  */
 bool guest_command_signal(struct guest_command *command, int signo);
 
-/* Has init said that the command runs? */
-bool guest_command_started(const struct guest_command *command);
+/* How far it has come. */
+enum guest_command_state {
+	COMMAND_BOOTING,
+	COMMAND_HELLO, /* init is there */
+	COMMAND_RUNNING,
+	COMMAND_EXITED, /* its output is still on the way */
+	COMMAND_OVER, /* ended() has been called */
+};
+
+enum guest_command_state
+guest_command_state(const struct guest_command *command);
+
+/* The status that ended() was called with. */
+int guest_command_status(const struct guest_command *command);
+
+/*
+ * Look at the console for what init says there when it finds no port, until
+ * it does. Before guest_command_destroy() the hub is still there.
+ */
+void guest_command_watch(struct guest_command *command,
+			 struct console_hub *hub);
 
 #endif

@@ -10,11 +10,12 @@
  *			GUEST_CONFIG_MAX bytes in total:
  *
  *	module=FILE[ PARAMETERS]	of GUEST_MODULES, to load; in this order
- *	mount=MODE:TYPE:SOURCE:OPTIONS:PATH	a file system, in this order;
- *			at / it is the root to run in, which is the initrd
- *			otherwise. MODE is ro, rw, or tmp: what is written
- *			is kept in RAM. SOURCE is the tag of TYPE 9p, the
- *			serial number of the disk of others
+ *	mount=MODE:TYPE:SOURCE:OPTIONS:PATH	a file system. At / it is the
+ *			first and the root to run in, which is the initrd
+ *			otherwise. MODE is ro or rw, or for the root also
+ *			tmp: what is written is kept in RAM. SOURCE is the
+ *			tag of TYPE 9p, the serial number of the disk of
+ *			others
  *	net=ADDRESS/BITS:GATEWAY:MTU	the first Ethernet device's
  *	dns=ADDRESS	a name server, for /etc/resolv.conf
  *	arg=TEXT	the command's next argument; the first is its name

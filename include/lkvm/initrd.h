@@ -32,7 +32,7 @@ struct initrd {
 /* Begin an archive, in memory. */
 void initrd_init(struct initrd *initrd);
 
-/* A folder, mode 0755. @path has no leading slash; parents come first. */
+/* A folder, mode 0755; parents come first. Leading slashes are left out. */
 void initrd_add_folder(struct initrd *initrd, const char *path);
 
 /* A regular file of @len bytes with @mode (permission bits). */

@@ -452,8 +452,8 @@ extern const struct option_desc virtio_port_keys[];
 /* Either the machine's console, or named ports. */
 struct virtio_console_options {
 	bool console;
-	bool packed; /* offer packed rings */
 	const char *name; /* of the ports' device; NULL: "ports" */
+	bool packed; /* offer packed rings */
 	unsigned int nr_ports;
 	struct virtio_port_options port[VIRTIO_MAX_PORTS];
 };

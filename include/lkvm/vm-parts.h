@@ -10,20 +10,20 @@
 /* Note that @phase has been reached now. Any thread. */
 void vm_phase_mark(struct vm *vm, enum boot_phase phase);
 
+/* Changed by the main thread alone. Any thread. */
+bool vm_is_running(struct vm *vm);
+
+/*
+ * Does vm->end, as it is, mean that the run goes on: another boot, or a pause
+ * after a panic? With vm->lock; any thread.
+ */
+bool vm_goes_on_locked(const struct vm *vm);
+
 /*
  * Let all (parked) vCPUs take their power-on state. Main thread. Returns 0, or
  * -errno after saying why.
  */
 int vm_reset_vcpus(struct vm *vm);
-
-/*
- * tty.c: make the pseudo-terminals that the user asked for, and plug them into
- * machine.serial[]. Main thread. Returns 0, or -errno after saying why;
- * ttys_destroy() follows in each case, when the devices and who else uses them
- * have gone.
- */
-int ttys_create(struct vm *vm);
-void ttys_destroy(struct vm *vm);
 
 /*
  * vm-create.c: a VM that has nothing yet; NULL when memory is short.
@@ -47,6 +47,15 @@ int vm_create_devices(struct vm *vm,
 
 /* For struct guest_command_callbacks. */
 void vm_command_ended(void *vm, int status, const char *why);
+
+/*
+ * tty.c: make the pseudo-terminals that the user asked for, and plug them into
+ * machine.serial[]. Main thread. Returns 0, or -errno after saying why;
+ * ttys_destroy() follows in each case, when the devices and who else uses them
+ * have gone.
+ */
+int ttys_create(struct vm *vm);
+void ttys_destroy(struct vm *vm);
 
 /* Park all vCPUs for good and end their threads. Once is enough. */
 void vm_stop(struct vm *vm);

@@ -102,6 +102,7 @@ web $(<web.pid) running 2 16777216" ]
 	[ -z "$out$err" ]
 	[ ! -e /proc/$(<web.pid)/exe ]
 	ended web 0
+	grep -q off web.out
 }
 
 @test "stop lets a paused VM go on" {
@@ -112,6 +113,7 @@ web $(<web.pid) running 2 16777216" ]
 	lkvm stop web
 	[ "$status" = 0 ]
 	ended web 0
+	grep -q off web.out
 }
 
 @test "stop says which VM does not care, and --force ends it" {
@@ -274,7 +276,11 @@ refuses_live() {
 @test "a console whose reader goes ends" {
 	start web
 	running web
-	"$LKVM" console web </dev/null 3>&- | head -n 1 >seen
+	status=$(
+		timeout 30 "$LKVM" console web </dev/null 3>&- | head -n 1 >seen
+		echo "${PIPESTATUS[0]}"
+	)
+	[ "$status" = 0 ]
 	grep -q idle seen
 	[ "$(states)" = "web running" ]
 }

@@ -145,7 +145,7 @@ static void archives_are_what_cpio_reads(void **state)
 	struct stat st;
 
 	initrd_init(&archive);
-	initrd_add_folder(&archive, "a");
+	initrd_add_folder(&archive, "/a");
 	initrd_add_file(&archive, "a/odd", 0640, "12345", 5);
 	initrd_add_file(&archive, "a/even", 0755, "1234", 4);
 	initrd_add_file(&archive, "none", 0600, "", 0);

@@ -24,7 +24,7 @@
 
 #define ALL                                                            \
 	"fs/9p.ko\nnet/9pnet_virtio.ko\nfs/erofs.ko\nfs/squashfs.ko\n" \
-	"fs/ext4.ko\n"
+	"fs/ext4.ko\nfs/overlay.ko\n"
 
 struct fixture {
 	char dir[PATH_MAX];
@@ -360,9 +360,10 @@ static void folders_come_in_images_without_9p(void **state)
 	assert_int_equal(system("yes needle | head -n 9999 >a/file"), 0);
 	f->options.root.path = "a";
 	if (rootfs_image_possible("erofs"))
-		assert_image(f, "fs/erofs.ko\n", "mount=tmp:erofs:lkvm.0::/");
+		assert_image(f, "fs/erofs.ko\nfs/overlay.ko\n",
+			     "mount=tmp:erofs:lkvm.0::/");
 	if (rootfs_image_possible("squashfs"))
-		assert_image(f, "fs/squashfs.ko\n",
+		assert_image(f, "fs/squashfs.ko\nfs/overlay.ko\n",
 			     "mount=tmp:squashfs:lkvm.0::/");
 	assert_int_equal(system("test -z \"$(ls -A lkvm/.new* 2>/dev/null)\""),
 			 0);
@@ -375,7 +376,7 @@ static void too_large_folders_are_refused(void **state)
 
 	mkdir("a", 0755);
 	f->options.root.path = "a";
-	set_kernel(f, "fs/erofs.ko\n");
+	set_kernel(f, "fs/erofs.ko\nfs/overlay.ko\n");
 	fd = open("a/file", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 	assert_int_equal(ftruncate(fd, (off_t)ROOTFS_IMAGE_MAX + 1), 0);
 	close(fd);
@@ -395,7 +396,7 @@ static void mounts_are_left_out_of_images(void **state)
 	assert_int_equal(system("echo secretsecret >a/b/mounted/file; "
 				"echo public >a/b/file"),
 			 0);
-	set_kernel(f, "fs/erofs.ko\n");
+	set_kernel(f, "fs/erofs.ko\nfs/overlay.ko\n");
 	f->options.root.path = "a";
 	assert_int_equal(create(f), 0);
 	assert_int_equal(umount("a/b/mounted"), 0);

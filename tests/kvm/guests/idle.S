@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A guest for tests of what is done to whole VMs: it sleeps. What comes on
- * ttyS0 is sent back, and at the power button it powers off. (As in irq.S, no
- * handler returns.) Other CPUs sleep for good.
+ * ttyS0 is sent back, and at the power button it says "off" and powers off.
+ * (As in irq.S, no handler returns.) Other CPUs sleep for good.
  */
 #include "guest.h"
 
@@ -81,6 +81,10 @@ power:
 	inb	%dx, %al
 	testb	%al, %al
 	jz	3f
+	movl	$farewell, %esi
+	movl	$(farewell_end - farewell), %ecx
+	movl	$SERIAL0, %edx
+	rep outsb
 	movl	$POWER, %edx
 	movb	$SLEEP_S5, %al
 	outb	%al, %dx
@@ -98,6 +102,9 @@ ap_main:
 greeting:
 	.ascii	"idle\r\n"
 greeting_end:
+farewell:
+	.ascii	"off\r\n"
+farewell_end:
 	.balign	8
 idtr:	.word	8 * 256 - 1
 	.long	IDT
