@@ -84,14 +84,15 @@ VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot-elf.c \
 	x86/boot-linux.c x86/boot-version.c x86/boot.c x86/cpuid.c x86/fdt.c x86/mptable.c \
 	x86/vcpu-state.c
-VMM := vmm/cache.c vmm/console-hub.c vmm/control-block.c \
-	vmm/control-commands.c vmm/control-console.c vmm/control-device.c \
-	vmm/control-path.c vmm/control-vm.c vmm/control.c vmm/describe.c \
-	vmm/device-table.c vmm/dry-run.c vmm/event.c vmm/guest-command.c \
-	vmm/guest-init.c vmm/initrd.c vmm/json-frame.c vmm/modules-pack.c \
-	vmm/modules.c vmm/output.c vmm/pin.c vmm/prompt.c vmm/rootfs-image.c \
-	vmm/rootfs.c vmm/stats.c vmm/terminal.c vmm/tty.c vmm/unpack.c \
-	vmm/vcpu.c vmm/vm-create.c vmm/vm.c
+VMM := vmm/cache.c vmm/console-hub.c vmm/console-text.c \
+	vmm/control-block.c vmm/control-commands.c vmm/control-console.c \
+	vmm/control-device.c vmm/control-path.c vmm/control-vm.c vmm/control.c \
+	vmm/describe.c vmm/device-table.c vmm/dry-run.c vmm/endings.c \
+	vmm/event.c vmm/guest-command.c vmm/guest-init.c vmm/initrd.c \
+	vmm/json-frame.c vmm/modules-pack.c vmm/modules.c vmm/output.c \
+	vmm/pin.c vmm/prompt.c vmm/rootfs-image.c vmm/rootfs.c vmm/stats.c \
+	vmm/terminal.c vmm/tty.c vmm/unpack.c vmm/vcpu.c vmm/vm-create.c \
+	vmm/vm.c
 COMMANDS := builtin-balloon.c builtin-client.c builtin-completion.c \
 	builtin-console.c builtin-debug.c builtin-help.c builtin-list.c \
 	builtin-pause.c builtin-run-guest.c builtin-run-options.c \
@@ -162,6 +163,7 @@ $(O)/tests/kvm/guests/%.elf: tests/kvm/guests/%.S tests/kvm/guests/guest.h \
 
 # Programs and guests of the benchmarks.
 BENCH := $(O)/tests/bench/bare-kvm $(O)/tests/bench/cpu-time \
+	$(O)/tests/bench/qmp-time \
 	$(O)/tests/bench/exit.elf $(O)/tests/bench/halt.elf
 
 $(O)/tests/bench/%: tests/bench/%.c Makefile

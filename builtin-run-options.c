@@ -22,12 +22,16 @@
 
 #define DEFAULT_KVM "/dev/kvm"
 #define NO_NODE UINT64_MAX
+#define SECOND_NS 1000000000ULL
+#define YEAR_NS (365 * 86400 * SECOND_NS)
 
 static const char *const loglevels[] = { "error", "warning", "info", "debug",
 					 NULL };
 static const char *const consoles[] = { "serial", "virtio", NULL };
 static const char *const transports[] = { "pci", "mmio", NULL };
 static const char *const on_reset_choices[] = { "exit", "reset", "fail", NULL };
+static const char *const on_panic_choices[] = { "exit", "pause", "reset",
+						NULL };
 
 /* -p may repeat: the kernel sees the strings joined by blanks. */
 static int add_params(void *target, const struct option_desc *desc,
@@ -162,6 +166,43 @@ static int add_port(void *target, const struct option_desc *desc,
 	if (!err)
 		err = virtio_port_check(ports);
 	return err;
+}
+
+/* --expect and --fail */
+static int add_pattern(void *target, const struct option_desc *desc,
+		       const char *value)
+{
+	struct pattern_list *list =
+		(struct pattern_list *)((char *)target + desc->offset);
+	struct pattern *grown = reallocarray(list->pattern, list->count + 1,
+					     sizeof(*list->pattern));
+	int err;
+
+	if (!grown)
+		return -ENOMEM;
+	list->pattern = grown;
+	grown += list->count;
+	grown->text = value;
+	err = *value ? regcomp(&grown->regex, value,
+			       REG_EXTENDED | REG_NOSUB) :
+		       REG_BADPAT;
+	if (err) {
+		char why[128];
+
+		regerror(err, &grown->regex, why, sizeof(why));
+		log_err("run", "--%s: bad value '%s': %s", desc->name, value,
+			why);
+		return -EINVAL;
+	}
+	list->count++;
+	return 0;
+}
+
+static void release_patterns(struct pattern_list *list)
+{
+	for (unsigned int i = 0; i < list->count; i++)
+		regfree(&list->pattern[i].regex);
+	free(list->pattern);
 }
 
 /* --root PATH[,KEY=VALUE...] */
@@ -329,6 +370,20 @@ const struct option_desc run_options[] = {
 	{ OPTION_ENUM, 0, "on-reset", "exit|reset|fail",
 	  "when the guest resets: exit with 0, boot again, or exit with 252",
 	  .offset = FIELD(on_reset), .choices = on_reset_choices },
+	{ OPTION_ENUM, 0, "on-panic", "exit|pause|reset",
+	  "when the guest's kernel panics: exit with 255, pause, or boot again",
+	  .offset = FIELD(on_panic), .choices = on_panic_choices },
+	{ OPTION_SECONDS, 0, "timeout", "SECONDS", "end after that, with 124",
+	  .offset = FIELD(timeout_ns), .min = SECOND_NS / 1000, .max = YEAR_NS },
+	{ OPTION_CALL, 0, "expect", "REGEX",
+	  "power off, with 0, when the console says that (may repeat)",
+	  .offset = FIELD(expect), .call = add_pattern },
+	{ OPTION_CALL, 0, "fail", "REGEX",
+	  "power off, with 254, when the console says that (may repeat)",
+	  .offset = FIELD(fail), .call = add_pattern },
+	{ OPTION_SECONDS, 0, "grace", "SECONDS",
+	  "how long a guest may take to power off (default: 10)",
+	  .offset = FIELD(grace_ns), .max = YEAR_NS },
 	{ OPTION_FLAG, 0, "debug-exit", NULL,
 	  "a write of V to port 0xf4 exits with status (V << 1) | 1",
 	  .offset = FIELD(debug_exit) },
@@ -561,6 +616,7 @@ int run_options_parse(struct run_options *options, int argc, char **argv,
 		.loglevel = LOG_LEVEL_WARNING,
 		.thp = true,
 		.node = NO_NODE,
+		.grace_ns = 10 * SECOND_NS,
 	};
 	err = options_parse(run_options, "run", argc, argv, options, &nr_args,
 			    rest);
@@ -602,6 +658,8 @@ void run_options_release(struct run_options *options)
 		free(options->env[i]);
 	free(options->env);
 	free(options->here);
+	release_patterns(&options->expect);
+	release_patterns(&options->fail);
 	free(options->params);
 	free(options->pins);
 }

@@ -82,6 +82,25 @@ static int set_number(const struct option_desc *desc,
 	return 0;
 }
 
+static int set_seconds(const struct option_desc *desc,
+		       const struct option_label *label, uint64_t *field,
+		       const char *value)
+{
+	uint64_t ns;
+	char why[64];
+	int err = parse_seconds(value, &ns);
+
+	if (err == -EINVAL)
+		return bad_value(label, value, "use a number of seconds");
+	if (err || ns < desc->min || ns > desc->max) {
+		snprintf(why, sizeof(why), "use %g to %.0f seconds",
+			 (double)desc->min / 1e9, (double)desc->max / 1e9);
+		return bad_value(label, value, why);
+	}
+	*field = ns;
+	return 0;
+}
+
 static int set_flag(const struct option_label *label, bool *field,
 		    const char *value)
 {
@@ -118,6 +137,8 @@ static int set_option(const struct option_desc *desc,
 	case OPTION_UINT:
 	case OPTION_SIZE:
 		return set_number(desc, label, field, value);
+	case OPTION_SECONDS:
+		return set_seconds(desc, label, field, value);
 	case OPTION_ENUM:
 		return set_enum(desc, label, field, value);
 	case OPTION_CALL:

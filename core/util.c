@@ -95,6 +95,31 @@ int parse_size(const char *text, uint64_t unit, uint64_t *out)
 	return 0;
 }
 
+int parse_seconds(const char *text, uint64_t *out)
+{
+	uint64_t unit = 1000000000;
+	unsigned long long whole;
+	uint64_t part = 0;
+	char *end;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	whole = strtoull(text, &end, 10);
+	if (*end == '.' && isdigit((unsigned char)end[1]))
+		for (end++; isdigit((unsigned char)*end); end++) {
+			unit /= 10;
+			part += unit * (uint64_t)(*end - '0');
+		}
+	if (*end)
+		return -EINVAL;
+	if (errno || __builtin_mul_overflow(whole, 1000000000ULL, &whole) ||
+	    __builtin_add_overflow(whole, part, &whole))
+		return -ERANGE;
+	*out = whole;
+	return 0;
+}
+
 struct size_text format_size(uint64_t bytes)
 {
 	static const char units[] = "BKMGTP";

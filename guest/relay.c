@@ -267,9 +267,12 @@ void relay(struct init *init, struct command *command)
 		.init = init,
 		.command = command,
 		.pumps = {
-			[PUMP_IN] = { init->ports[PORT_STDIO], command->in },
-			[PUMP_OUT] = { command->out, init->ports[PORT_STDIO] },
-			[PUMP_ERR] = { command->err, init->ports[PORT_STDERR] },
+			[PUMP_IN] = { .from = init->ports[PORT_STDIO],
+				      .to = command->in },
+			[PUMP_OUT] = { .from = command->out,
+				       .to = init->ports[PORT_STDIO] },
+			[PUMP_ERR] = { .from = command->err,
+				       .to = init->ports[PORT_STDERR] },
 		},
 	};
 	struct pollfd events[PUMPS + 2] = {

@@ -52,6 +52,7 @@ struct serial {
 	struct loop_source hold; /* a timerfd; -1: bytes leave at once */
 	pthread_mutex_t lock; /* guards the rest */
 	bool holding; /* the timer runs */
+	uint8_t eager; /* so many bytes more leave at once */
 	bool line; /* as driven last */
 	uint8_t ier;
 	uint8_t fcr;
@@ -170,6 +171,9 @@ static void serial_hold_ended(void *opaque, uint32_t events)
 	(void)!read(serial->hold.fd, &count, sizeof(count));
 	pthread_mutex_lock(&serial->lock);
 	serial->holding = false;
+	/* It sends a byte for each interrupt, and would wait for each. */
+	if (serial->tx_len && serial->ier & UART_IER_THRI)
+		serial->eager = UINT8_MAX;
 	serial_transmit_locked(serial);
 	serial_update_irq_locked(serial);
 	pthread_mutex_unlock(&serial->lock);
@@ -200,10 +204,13 @@ static void serial_write_thr_locked(struct serial *serial, uint8_t value)
 	/* A guest that does not wait for THRE loses bytes, as on hardware. */
 	if (serial->tx_len < serial_depth(serial))
 		serial->tx[serial->tx_len++] = value;
-	if (serial->hold.fd < 0 || serial->tx_len == serial_depth(serial))
-		serial_transmit_locked(serial);
-	else
+	if (serial->hold.fd >= 0 && serial->tx_len < serial_depth(serial) &&
+	    !serial->eager) {
 		serial_hold_locked(serial);
+		return;
+	}
+	serial->eager -= serial->eager > 0;
+	serial_transmit_locked(serial);
 }
 
 static uint8_t serial_read_rbr_locked(struct serial *serial)
@@ -462,6 +469,7 @@ static const struct state_field serial_fields[] = {
 	STATE_FIELD(struct serial, tx_len, 1, 0),
 	STATE_ARRAY(struct serial, rx, 1, 0),
 	STATE_ARRAY(struct serial, tx, 1, 0),
+	STATE_FIELD(struct serial, eager, 1, 0),
 	STATE_FIELD(struct serial, polls, 1, 0),
 	STATE_FIELD(struct serial, starved, 1, true),
 	STATE_FIELD(struct serial, break_waits, 1, 0),

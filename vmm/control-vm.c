@@ -10,6 +10,7 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/control-parts.h>
+#include <lkvm/endings.h>
 #include <lkvm/event.h>
 #include <lkvm/util.h>
 #include <lkvm/vm.h>
@@ -51,8 +52,10 @@ static void query_status(struct control_call *call)
 	running = vm->run_state == VM_RUNNING;
 	pthread_mutex_unlock(&vm->lock);
 	call->result = json_pack("{s:s,s:b}", "status",
-				 running ? "running" : "paused", "running",
-				 running);
+				 running	      ? "running" :
+				 endings_panicked(vm) ? "guest-panicked" :
+							"paused",
+				 "running", running);
 }
 
 static void query_name(struct control_call *call)

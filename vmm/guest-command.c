@@ -11,7 +11,6 @@
 #include <endian.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +43,6 @@ struct guest_command {
 	struct loop_source wake_source; /* a timerfd; any thread sets it */
 	enum guest_command_state state;
 	int status; /* COMMAND_OVER: what was told */
-	bool terminated; /* a SIGTERM has been passed on */
 	bool stdin_ended;
 	uint64_t stdin_bytes;
 	struct guest_size size;
@@ -176,10 +174,8 @@ bool guest_command_signal(struct guest_command *c, int signo)
 		.signo = htole32((uint32_t)signo),
 	};
 
-	if (c->state != COMMAND_RUNNING || (signo == SIGTERM && c->terminated))
+	if (c->state != COMMAND_RUNNING)
 		return false;
-	if (signo == SIGTERM)
-		c->terminated = true;
 	tell_guest(c, GUEST_SIGNAL, &message, sizeof(message));
 	return true;
 }
@@ -594,7 +590,6 @@ int guest_command_status(const struct guest_command *c)
 void guest_command_reset(struct guest_command *c)
 {
 	c->state = COMMAND_BOOTING;
-	c->terminated = false;
 	c->stdin_bytes = 0;
 	c->pending_len = 0;
 	c->line_len = 0;

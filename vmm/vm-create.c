@@ -16,6 +16,7 @@
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
 #include <lkvm/control.h>
+#include <lkvm/endings.h>
 #include <lkvm/event.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/log.h>
@@ -313,6 +314,20 @@ static int complete_devices(struct vm *vm)
 	return 0;
 }
 
+static int open_klog(struct vm *vm)
+{
+	char *to;
+	int err;
+
+	if (!vm->config->klog)
+		return 0;
+	if (asprintf(&to, "file:%s", vm->config->klog) < 0)
+		return -ENOMEM;
+	err = stream_open("--klog", to, NULL, &vm->klog);
+	free(to);
+	return err;
+}
+
 /* The command has the terminal, and the console a file or nothing. */
 static int create_command(struct vm *vm, struct chardev **console)
 {
@@ -321,24 +336,26 @@ static int create_command(struct vm *vm, struct chardev **console)
 		.ended = vm_command_ended,
 		.opaque = vm,
 	};
-	char *to;
 	int err;
 
 	if (!config->command->tty)
 		terminal_set_plain(vm->terminal);
 	err = guest_command_create(vm->machine.loop, vm->terminal, &callbacks,
 				   &vm->command);
-	if (err || !config->klog)
+	if (err || !vm->klog)
 		return err;
-	if (asprintf(&to, "file:%s", config->klog) < 0)
-		return -ENOMEM;
-	err = stream_open("--klog", to, NULL, &vm->klog);
-	free(to);
-	if (!err)
-		err = stream_start(vm->klog, vm->machine.loop);
+	err = stream_start(vm->klog, vm->machine.loop);
 	if (!err)
 		*console = stream_chardev(vm->klog);
 	return err;
+}
+
+static bool is_dev_null(int fd)
+{
+	struct stat null, st;
+
+	return !stat("/dev/null", &null) && !fstat(fd, &st) &&
+	       S_ISCHR(st.st_mode) && st.st_rdev == null.st_rdev;
 }
 
 /* The hub is below whichever device is the console, shown or not. */
@@ -365,6 +382,8 @@ static int connect_console(struct vm *vm)
 		return err;
 	if (vm->command)
 		guest_command_watch(vm->command, vm->console);
+	vm->console_shown = shown && !vm->command &&
+			    !is_dev_null(STDOUT_FILENO);
 	m->serial[0] = console_hub_chardev(vm->console);
 	if (vm->config->console == CONSOLE_PORT)
 		m->console = terminal;
@@ -511,6 +530,8 @@ static int vm_create_parts(struct vm *vm)
 	if (!err)
 		err = check_cpus(vm);
 	if (!err)
+		err = open_klog(vm);
+	if (!err)
 		err = create_host_side(vm);
 	if (!err)
 		err = create_board(vm);
@@ -588,8 +609,9 @@ void vm_destroy(struct vm *vm)
 	}
 	if (m->board)
 		arch_board_destroy(m);
-	events_destroy(vm);
 	guest_command_destroy(vm->command);
+	endings_stop(vm);
+	events_destroy(vm);
 	console_hub_destroy(vm->console);
 	if (vm->klog) {
 		stream_stop(vm->klog);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The life of a virtual machine: requests to end it, the vCPU barrier, pause
- * and reset, and the main thread's wait for an end.
+ * and reset, and the main thread's wait for an end, of which endings.c judges.
  */
 #include <errno.h>
 #include <signal.h>
@@ -12,6 +12,7 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
+#include <lkvm/endings.h>
 #include <lkvm/event.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/log.h>
@@ -26,23 +27,27 @@ void vm_phase_mark(struct vm *vm, enum boot_phase phase)
 	atomic_store(&vm->phase_ns[phase], now_ns());
 }
 
-static bool boots_again_locked(const struct vm *vm)
+bool vm_goes_on_locked(const struct vm *vm)
 {
+	if (vm->stopping)
+		return false;
 	return vm->end == VM_END_USER_RESET ||
 	       (vm->end == VM_END_RESET &&
-		vm->config->on_reset == ON_RESET_RESET);
+		vm->config->on_reset == ON_RESET_RESET) ||
+	       (vm->end == VM_END_PANIC &&
+		vm->config->on_panic != ON_PANIC_EXIT);
 }
 
 /*
  * First request wins; the main thread takes it from its loop. Only a user's
- * comes before a reset that would boot again, and forget it.
+ * comes before one after which the run would go on, and forget it.
  */
 static bool vm_end_locked(struct vm *vm, enum vm_end end, unsigned int detail)
 {
-	bool by_user = end == VM_END_QUIT || end == VM_END_SIGNAL;
-	bool boots_again = boots_again_locked(vm);
+	bool by_user = end == VM_END_QUIT || end == VM_END_SIGNAL ||
+		       end == VM_END_DECIDED || end == VM_END_TIMEOUT;
 
-	if (vm->end != VM_END_NONE && !(by_user && boots_again))
+	if (vm->end != VM_END_NONE && !(by_user && vm_goes_on_locked(vm)))
 		return false;
 	vm->end = end;
 	vm->end_detail = detail;
@@ -98,13 +103,15 @@ static void on_signal(void *opaque, uint32_t events)
 	(void)events;
 	if (read(vm->signals.fd, &info, sizeof(info)) != sizeof(info))
 		return;
+	/* SIGTERM asks for the end, which the command has a part in. */
 	if (vm->command && info.ssi_signo != SIGPWR &&
+	    info.ssi_signo != SIGTERM &&
 	    guest_command_signal(vm->command, (int)info.ssi_signo))
 		return;
 	if (info.ssi_signo == SIGPWR)
 		vm_press_power_button(vm);
 	else
-		vm_end(vm, VM_END_SIGNAL, info.ssi_signo);
+		endings_signal(vm, info.ssi_signo);
 }
 
 /* ---- the vCPU barrier --------------------------------------------------- */
@@ -118,8 +125,7 @@ static void set_run_state_locked(struct vm *vm, enum vm_run_state state)
 	pthread_cond_broadcast(&vm->changed);
 }
 
-/* Changed by the main thread alone. */
-static bool is_running(struct vm *vm)
+bool vm_is_running(struct vm *vm)
 {
 	bool running;
 
@@ -131,7 +137,7 @@ static bool is_running(struct vm *vm)
 
 void vm_pause(struct vm *vm)
 {
-	if (!is_running(vm))
+	if (!vm_is_running(vm))
 		return;
 	pthread_mutex_lock(&vm->lock);
 	set_run_state_locked(vm, VM_PAUSED);
@@ -145,7 +151,7 @@ void vm_pause(struct vm *vm)
 
 void vm_resume(struct vm *vm)
 {
-	if (is_running(vm))
+	if (vm_is_running(vm))
 		return;
 	for (struct device *d = vm->machine.devices; d; d = d->next)
 		if (d->type->resume)
@@ -157,7 +163,7 @@ void vm_resume(struct vm *vm)
 
 void vm_user_pause(struct vm *vm)
 {
-	if (!is_running(vm))
+	if (!vm_is_running(vm))
 		return;
 	vm_pause(vm);
 	vm_event(vm, "STOP", NULL);
@@ -165,7 +171,7 @@ void vm_user_pause(struct vm *vm)
 
 void vm_user_resume(struct vm *vm)
 {
-	if (is_running(vm))
+	if (vm_is_running(vm))
 		return;
 	vm_resume(vm);
 	vm_event(vm, "RESUME", NULL);
@@ -261,139 +267,6 @@ static int watch_signals(struct vm *vm)
 	return loop_add(vm->machine.loop, &vm->signals, EPOLLIN);
 }
 
-/* Tell control clients and --events why the run ended. */
-static void tell_end(struct vm *vm)
-{
-	static const struct {
-		const char *reason;
-		bool guest;
-	} ends[] = {
-		[VM_END_NONE] = { "host-error", false },
-		[VM_END_POWEROFF] = { "guest-shutdown", true },
-		[VM_END_RESET] = { "guest-reset", true },
-		[VM_END_USER_RESET] = { "host-qmp-system-reset", false },
-		[VM_END_PANIC] = { "guest-panic", true },
-		[VM_END_DEBUG_EXIT] = { "guest-shutdown", true },
-		[VM_END_QUIT] = { "host-ui", false },
-		[VM_END_SIGNAL] = { "host-signal", false },
-		[VM_END_TRIPLE_FAULT] = { "guest-reset", true },
-		[VM_END_KVM_ERROR] = { "host-error", false },
-		[VM_END_FAILED] = { "host-error", false },
-	};
-	const char *reason;
-	unsigned int detail;
-	enum vm_end end;
-	bool again;
-
-	pthread_mutex_lock(&vm->lock);
-	end = vm->end;
-	detail = vm->end_detail;
-	again = boots_again_locked(vm);
-	pthread_mutex_unlock(&vm->lock);
-	reason = ends[end].reason;
-	if (end == VM_END_QUIT && detail == QUIT_BY_CONTROL)
-		reason = "host-qmp-quit";
-	if (end == VM_END_PANIC)
-		vm_event(vm, "GUEST_PANICKED",
-			 json_pack("{s:s}", "action", "poweroff"));
-	vm_event(vm, again ? "RESET" : "SHUTDOWN",
-		 json_pack("{s:b,s:s}", "guest", ends[end].guest, "reason",
-			   reason));
-}
-
-/* Did this end mean "boot again", and did that work? */
-static bool reset_and_go_on(struct vm *vm)
-{
-	bool running = is_running(vm);
-	bool wanted;
-
-	pthread_mutex_lock(&vm->lock);
-	wanted = boots_again_locked(vm);
-	pthread_mutex_unlock(&vm->lock);
-	if (!wanted)
-		return false;
-	log_info("vm", "reset: booting again");
-	vm_pause(vm);
-	if (vm_reset(vm)) {
-		vm->end = VM_END_FAILED;
-		return false;
-	}
-	/* A user's pause outlasts it. */
-	if (running)
-		vm_resume(vm);
-	return true;
-}
-
-/*
- * The guest has ended, the command has not told how it did: was that before it
- * ran?
- */
-static int report_no_command(const struct vm *vm)
-{
-	const char *how = vm->end == VM_END_RESET ? "reset itself" :
-						    "powered off";
-
-	/* Why may be among the last that it said. */
-	console_hub_flush(vm->console);
-	switch (guest_command_state(vm->command)) {
-	case COMMAND_BOOTING:
-	case COMMAND_HELLO:
-		log_err("vm", "the guest %s before the command ran", how);
-		return STATUS_LKVM_FAILED;
-	case COMMAND_OVER:
-		return guest_command_status(vm->command);
-	default:
-		break;
-	}
-	log_err("vm", "the guest %s before the command ended", how);
-	return vm->end == VM_END_RESET ? STATUS_RESET : STATUS_OK;
-}
-
-/* The exit status of how the run ended, and the line that says so. */
-static int report_end(struct vm *vm)
-{
-	unsigned int detail = vm->end_detail;
-
-	if (vm->command &&
-	    (vm->end == VM_END_POWEROFF || vm->end == VM_END_RESET))
-		return report_no_command(vm);
-	switch (vm->end) {
-	case VM_END_NONE:
-	case VM_END_POWEROFF:
-	case VM_END_USER_RESET:
-	case VM_END_QUIT:
-		break;
-	case VM_END_RESET:
-		if (vm->config->on_reset != ON_RESET_FAIL)
-			break;
-		log_err("vm", "the guest reset itself");
-		return STATUS_RESET;
-	case VM_END_PANIC:
-		log_err("vm", "the guest kernel panicked");
-		return STATUS_PANIC;
-	case VM_END_COMMAND:
-		return (int)detail;
-	case VM_END_DEBUG_EXIT:
-		return (int)((detail << 1 | 1) & 0xff);
-	case VM_END_SIGNAL:
-		log_info("vm", "ended by signal %u", detail);
-		return STATUS_SIGNALLED + (int)detail;
-	case VM_END_FAILED:
-		return STATUS_LKVM_FAILED;
-	case VM_END_TRIPLE_FAULT:
-		log_err("vm", "triple fault on vCPU %u", detail);
-		break;
-	case VM_END_KVM_ERROR:
-		log_err("vm", "KVM cannot run the guest on");
-		break;
-	}
-	if (vm->end != VM_END_TRIPLE_FAULT && vm->end != VM_END_KVM_ERROR)
-		return STATUS_OK;
-	if (vm->end_dump)
-		fputs(vm->end_dump, stderr);
-	return STATUS_KVM_FAILED;
-}
-
 /* The first line of --events. */
 static void tell_start(struct vm *vm)
 {
@@ -410,9 +283,11 @@ int vm_run(struct vm *vm)
 	/* Not before: whatever vm_create() waits for, a signal ends it. */
 	err = watch_signals(vm);
 	if (!err)
+		err = endings_start(vm);
+	if (!err)
 		err = terminal_start(vm->terminal);
 	if (err) {
-		log_err("vm", "cannot watch signals and standard input: %s",
+		log_err("vm", "cannot watch signals and the console: %s",
 			strerror(-err));
 		return STATUS_LKVM_FAILED;
 	}
@@ -421,8 +296,7 @@ int vm_run(struct vm *vm)
 	vm_resume(vm);
 	do {
 		err = loop_run(vm->machine.loop);
-		tell_end(vm);
-	} while (!err && reset_and_go_on(vm));
+	} while (!err && endings_go_on(vm));
 
 	vm_pause(vm);
 	terminal_stop(vm->terminal);
@@ -434,7 +308,7 @@ int vm_run(struct vm *vm)
 		vm_print_stats(vm, stderr);
 	if (err)
 		log_err("vm", "event loop: %s", strerror(-err));
-	status = err ? STATUS_LKVM_FAILED : report_end(vm);
+	status = err ? STATUS_LKVM_FAILED : endings_report(vm);
 	vm_event_own(vm, "END", json_pack("{s:i}", "status", status));
 	events_deliver(vm);
 	return status;

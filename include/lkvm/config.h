@@ -6,6 +6,7 @@
 #ifndef LKVM_CONFIG_H
 #define LKVM_CONFIG_H
 
+#include <regex.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,6 +16,20 @@
 
 /* What happens when the guest resets itself. */
 enum on_reset { ON_RESET_EXIT, ON_RESET_RESET, ON_RESET_FAIL };
+
+/* What happens when its kernel panics. */
+enum on_panic { ON_PANIC_EXIT, ON_PANIC_PAUSE, ON_PANIC_RESET };
+
+/* Regular expressions, for the console's lines. */
+struct pattern {
+	const char *text;
+	regex_t regex; /* extended, without subexpressions */
+};
+
+struct pattern_list {
+	struct pattern *pattern;
+	unsigned int count;
+};
 
 /* What lkvm's own standard streams are connected to. */
 enum console { CONSOLE_SERIAL, CONSOLE_VIRTIO, CONSOLE_PORT };
@@ -42,6 +57,10 @@ struct vm_config {
 	/* The host's CPU for each of them, -1: any; NULL: any for all. */
 	const int *pins;
 	enum on_reset on_reset;
+	enum on_panic on_panic;
+	struct pattern_list expect, fail;
+	uint64_t timeout_ns; /* 0: none */
+	uint64_t grace_ns; /* for a guest that shall power off; 0: none */
 	enum console console;
 	/* It has the standard streams, and the console goes to ... */
 	const struct guest_command_options *command; /* NULL: none */

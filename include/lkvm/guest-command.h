@@ -76,8 +76,8 @@ void guest_command_ports(struct guest_command *command,
 			 struct virtio_console_options *options);
 
 /*
- * Pass @signo on to the command. Returns false if there is none to take it
- * yet, or no longer, or it is the second SIGTERM: then it is lkvm's own.
+ * Pass @signo on to the command. Returns false if there is none to take it,
+ * yet or any more.
  */
 bool guest_command_signal(struct guest_command *command, int signo);
 

@@ -20,6 +20,7 @@ enum option_kind {
 	OPTION_STRING, /* const char *; not empty */
 	OPTION_UINT, /* uint64_t in [min, max] */
 	OPTION_SIZE, /* uint64_t bytes in [min, max]; bare numbers x unit */
+	OPTION_SECONDS, /* uint64_t nanoseconds in [min, max]; "1.5" is fine */
 	OPTION_ENUM, /* int: index into the NULL-ended list `choices` */
 	OPTION_CALL, /* call() does it all; may repeat */
 };
@@ -31,7 +32,7 @@ struct option_desc {
 	const char *metavar; /* "FILE", shown in help; NULL for flags */
 	const char *help; /* one line */
 	size_t offset; /* of the field in the target struct */
-	uint64_t min, max; /* OPTION_UINT, OPTION_SIZE; max 0: no limit */
+	uint64_t min, max; /* of these; max 0: no limit (SECONDS has one) */
 	uint64_t unit; /* OPTION_SIZE; 0 means 1 */
 	const char *const *choices; /* OPTION_ENUM */
 	/*

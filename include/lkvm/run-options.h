@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <lkvm/config.h>
 #include <lkvm/device.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/memory.h>
@@ -28,6 +29,10 @@ struct run_options {
 	int loglevel;
 	int transport;
 	int on_reset;
+	int on_panic;
+	struct pattern_list expect, fail; /* owned */
+	uint64_t timeout_ns;
+	uint64_t grace_ns;
 	int console;
 	struct virtio_console_options ports;
 	bool console_packed;
@@ -42,11 +47,11 @@ struct run_options {
 	bool stats;
 	bool boot_timer;
 	bool help;
+	const char *modules; /* NULL: where the kernel's are */
 	struct rootfs_options rootfs;
 	char *root_text; /* owned; what rootfs points into */
 	const char *sandbox; /* a script to run, or NULL */
 	struct root_folder_options folder;
-	const char *modules; /* NULL: where the kernel's are */
 	struct memory_backing memory;
 	bool thp;
 	uint64_t node; /* NO_NODE: none */

@@ -72,6 +72,12 @@ int parse_uint(const char *text, uint64_t min, uint64_t max, uint64_t *out);
 int parse_size(const char *text, uint64_t unit, uint64_t *out);
 
 /*
+ * Parse a number of seconds, "10" or "0.25", to nanoseconds. Returns 0, -EINVAL,
+ * or -ERANGE when it does not fit 64 bits; digits below a nanosecond are cut.
+ */
+int parse_seconds(const char *text, uint64_t *out);
+
+/*
  * Write @bytes as a user would type it: "64M", "5G", "1000B" (the largest
  * unit that divides it).
  */

@@ -10,6 +10,15 @@
 /* Note that @phase has been reached now. Any thread. */
 void vm_phase_mark(struct vm *vm, enum boot_phase phase);
 
+/* Changed by the main thread alone. Any thread. */
+bool vm_is_running(struct vm *vm);
+
+/*
+ * Does vm->end, as it is, mean that the run goes on: another boot, or a pause
+ * after a panic? With vm->lock; any thread.
+ */
+bool vm_goes_on_locked(const struct vm *vm);
+
 /*
  * Let all (parked) vCPUs take their power-on state. Main thread. Returns 0, or
  * -errno after saying why.

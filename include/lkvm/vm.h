@@ -19,6 +19,7 @@
 
 struct console_hub;
 struct control;
+struct endings;
 struct events;
 struct guest_command;
 struct stream;
@@ -27,10 +28,12 @@ struct terminal;
 /* Process statuses of `lkvm run`; 128 + N means ended by signal N. */
 enum vm_status {
 	STATUS_OK = 0,
+	STATUS_TIMEOUT = 124,
 	STATUS_LKVM_FAILED = 125,
 	STATUS_SIGNALLED = 128,
 	STATUS_RESET = 252, /* --on-reset=fail */
 	STATUS_KVM_FAILED = 253, /* triple fault, internal error */
+	STATUS_VERDICT = 254, /* of --expect and --fail: failed */
 	STATUS_PANIC = 255,
 };
 
@@ -47,7 +50,9 @@ enum vm_end {
 	VM_END_DEBUG_EXIT, /* detail: the byte */
 	VM_END_COMMAND, /* has ended; detail: the status */
 	VM_END_QUIT, /* detail: enum quit_by */
-	VM_END_SIGNAL, /* detail: its number */
+	VM_END_SIGNAL, /* forced by one; detail: its number */
+	VM_END_DECIDED, /* forced, after --expect or --fail */
+	VM_END_TIMEOUT,
 	VM_END_TRIPLE_FAULT,
 	VM_END_KVM_ERROR,
 	VM_END_FAILED, /* lkvm itself, which has said why */
@@ -77,6 +82,8 @@ struct vm {
 	struct terminal *terminal;
 	struct stream *tty[MACHINE_SERIALS]; /* NULL: not asked for */
 	struct console_hub *console;
+	bool console_shown; /* on stdout, and that is not /dev/null */
+	struct endings *endings; /* while it runs; the main thread's */
 	struct events *events; /* NULL: not yet, or no longer */
 	struct control *control; /* NULL: there is no socket */
 	struct guest_command *command; /* NULL: none */
@@ -94,6 +101,7 @@ struct vm {
 	unsigned int resets_done; /* vCPUs that have followed */
 	int vcpu_error; /* first vCPU that could not be made: -errno */
 	enum vm_end end; /* the first request wins */
+	bool stopping; /* the guest has been asked to: no other boot */
 	unsigned int end_detail;
 	char *end_dump; /* registers, of a vCPU that failed; owned */
 

@@ -18,8 +18,13 @@ exec_in_guest() {
 }
 
 test_exec_status() {
-	exec_in_guest -- "${@:2}"
+	exec_in_guest -- sh -c "exit $1"
 	ended "$1"
+}
+
+test_exec_killed() {
+	exec_in_guest -- sh -c 'kill -9 $$'
+	ended 137
 }
 
 test_exec_not_found() {
@@ -113,7 +118,6 @@ test_exec_terminated() {
 }
 
 test_exec_surroundings() {
-	echo 'user:x:1001:1002::/tmp/home:/bin/sh' >passwd
 	mkdir -p add/etc add/tmp/here
 	echo 'root:x:0:0:root:/root:/bin/sh
 user:x:1001:1002::/tmp/home:/bin/sh' >add/etc/passwd
@@ -134,10 +138,18 @@ user:x:1001:1002::/tmp/home:/bin/sh' >add/etc/passwd
 	! grep -E '^(B=2|NONE)' out || fail "too much environment"
 }
 
-test_exec_bad_surroundings() {
-	exec_in_guest "${@:2}" -- true
+test_exec_no_folder() {
+	exec_in_guest --cwd /nowhere -- true
 	ended 125
-	grep -q "^lkvm: $1" errors || fail "it was not said what is wrong"
+	same line "$(<errors)" \
+		"lkvm: --cwd: cannot enter /nowhere: No such file or directory"
+}
+
+test_exec_no_user() {
+	exec_in_guest --user nobody2 -- true
+	ended 125
+	grep -q '^lkvm: --user: there is no user nobody2 ' errors ||
+		fail "it was not said who is not there"
 }
 
 test_exec_klog() {
@@ -149,16 +161,18 @@ test_exec_klog() {
 
 # The window's size as it is and as it becomes; Ctrl-C as a key; colours.
 test_exec_terminal() {
-	in_guest --env TERM=linux -- sh -c 'stty size; tty; echo $TERM
+	in_guest --env TERM=linux -- sh -c 'tty; echo $TERM
 		trap "echo interrupted" INT; trap "stty size" WINCH
 		echo ready; while ! read -r word; do :; done; echo word=$word
 		exit 4'
 	on_terminal
 	await '^ready'
 	printf '\3' >&9
-	await '^interrupted'
+	# behind the echo of the key
+	await 'interrupted'
 	stty cols 123 rows 45 <"/proc/$pid/fd/0"
 	await '^45 123'
+	stty cols 0 rows 0 <"/proc/$pid/fd/0"
 	printf 'hello\r' >&9
 	off_terminal
 	ended 4
@@ -212,10 +226,11 @@ test_exec_poweroff() {
 		fail "that was not said"
 }
 
-promise "-- COMMAND: its status is lkvm's" test_exec_status 7 sh -c 'exit 7'
-promise "-- COMMAND: status 255" test_exec_status 255 sh -c 'exit 255'
-promise "-- COMMAND: status 137 after SIGKILL" test_exec_status 137 sh -c \
-	'kill -9 $$'
+for number in 0 7 255; do
+	promise "-- COMMAND: its status $number is lkvm's" \
+		test_exec_status $number
+done
+promise "-- COMMAND: status 137 after SIGKILL" test_exec_killed
 promise "-- COMMAND: status 127 when it is not found" \
 	test_exec_not_found 127 no-such-command
 promise "-- COMMAND: status 126 when it cannot be run" \
@@ -231,10 +246,8 @@ for name in TERM INT HUP QUIT USR1 USR2; do
 done
 promise "-- COMMAND: status 143 after SIGTERM" test_exec_terminated
 promise "-- COMMAND: folder, environment and user" test_exec_surroundings
-promise "-- COMMAND: --cwd that is not there" test_exec_bad_surroundings \
-	'--cwd: cannot enter /nowhere: No such file' --cwd /nowhere
-promise "-- COMMAND: --user that is not there" test_exec_bad_surroundings \
-	'--user: there is no user nobody2' --user nobody2
+promise "-- COMMAND: --cwd that is not there" test_exec_no_folder
+promise "-- COMMAND: --user that is not there" test_exec_no_user
 promise "-- COMMAND: the console goes to --klog" test_exec_klog
 promise "-- COMMAND: a terminal with size, signals and keys" test_exec_terminal
 promise "-- COMMAND: Ctrl-a x quits" test_exec_quit

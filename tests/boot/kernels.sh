@@ -66,7 +66,7 @@ test_i686() {
 test_memtest() {
 	need_image memtest
 	"$lkvm" run --nodefaults -n mode=none -k "$images/memtest/bzImage" -m 16 -c 1 \
-		-p console=ttyS0 >console 2>errors &
+		-p console=ttyS0 --grace 0 >console 2>errors &
 	pid=$!
 	await 'Memtest86\+ v'
 	await 'Memory  : +16MB'

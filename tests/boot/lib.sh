@@ -67,7 +67,7 @@ random() {
 network=(-n mode=none)
 
 # prepare TARGET SCRIPT [OPTION...]: sets $command to boot that kernel with
-# SCRIPT as its /test.sh; later options win. $kernel, if set, is booted
+# SCRIPT as its /test.sh, which hears no power button; later options win. $kernel, if set, is booted
 # instead; the files in add/, if any, come along.
 prepare() {
 	local target=$1 script=$2
@@ -79,7 +79,7 @@ prepare() {
 		cat "$images/$target/initrd.img" - >initrd.img
 	command=("$lkvm" run -k "${kernel:-$images/$target/bzImage}"
 		-i initrd.img -m 256 -c 1 -p "console=ttyS0 panic=-1 quiet"
-		--nodefaults "${network[@]}" "$@")
+		--nodefaults --grace 0 "${network[@]}" "$@")
 }
 
 # start ...: as prepare, and starts it; sets $pid. The guest's console goes to

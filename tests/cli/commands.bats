@@ -138,8 +138,3 @@ load helpers
 	refuses "'b' is one argument too many: the kernel is a" run -k a b
 	refuses "'c' is one argument too many: the kernel is a" run a b c
 }
-
-@test "a command for the guest is refused while there is no agent" {
-	refuses "'-- true': commands in the guest are not supported" \
-		run -k kernel -- true
-}

@@ -201,7 +201,7 @@ teardown() {
 		--events fd:5 5>events >/dev/null || status=$?
 	[ "${status:-0}" = 43 ]
 	[ "$(jq -c 'select(.event == "END").data' events)" = '{"status":43}' ]
-	start vm --events fd:5 5>events
+	start vm --grace 0 --events fd:5 5>events
 	kill -TERM "$(<vm.pid)"
 	wait "$(<vm.pid)" || true
 	[ "$(jq -c 'select(.event == "SHUTDOWN").data' events)" = \

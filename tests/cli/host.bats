@@ -86,6 +86,8 @@ load helpers
 	need_kvm
 	make_kernel kernel
 	truncate -s 1M disk
+	# Where the control socket comes and goes, the folder's time changes.
+	export XDG_RUNTIME_DIR=$BATS_TEST_TMPDIR
 	before=$(snapshot)
 	lkvm_at_terminal run -k kernel -m 16 -d disk
 	[ "$status" = 0 ]

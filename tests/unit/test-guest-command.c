@@ -391,11 +391,6 @@ IN_CHILD(signals_are_passed_while_the_command_runs)
 	CHECK(guest_command_signal(guest->command, SIGINT));
 	expect_message(guest, GUEST_SIGNAL, &message, sizeof(message));
 	CHECK(le32toh(message.signo) == SIGINT);
-	CHECK(guest_command_signal(guest->command, SIGTERM));
-	expect_message(guest, GUEST_SIGNAL, &message, sizeof(message));
-	CHECK(le32toh(message.signo) == SIGTERM);
-	/* The second one is for lkvm. */
-	CHECK(!guest_command_signal(guest->command, SIGTERM));
 	send_exit(guest, 0, 0, 0);
 	expect_end(guest, 0, "");
 	CHECK(!guest_command_signal(guest->command, SIGINT));

@@ -6,6 +6,8 @@
 #include "engine-fault.h"
 #include "image.h"
 
+#include <sys/stat.h>
+
 static unsigned int syncs;
 
 /* Stands in for the C library's. */
@@ -151,6 +153,34 @@ static void new_size_is_seen(void **state)
 	assert_int_equal(image_refresh(disk.image), -EINVAL);
 	assert_int_equal(disk.image->size, 2 * SIZE);
 	close_disk(&disk);
+}
+
+static void a_raw_disk_is_resized(void **state)
+{
+	struct fixture *f = *state;
+	struct image_options options = { .path = f->path };
+	struct disk disk = open_with(&options);
+	struct stat st;
+
+	assert_int_equal(image_resize(disk.image, 2 * SIZE), 0);
+	assert_int_equal(image_refresh(disk.image), 0);
+	assert_int_equal(disk.image->size, 2 * SIZE);
+	assert_int_equal(image_resize(disk.image, 0), -EINVAL);
+	assert_int_equal(image_resize(disk.image, SIZE + 1), -EINVAL);
+	assert_int_equal(image_resize(disk.image, UINT64_MAX - 511), -EINVAL);
+	close_disk(&disk);
+	options.read_only = true;
+	disk = open_with(&options);
+	assert_int_equal(image_resize(disk.image, SIZE), -EROFS);
+	close_disk(&disk);
+	/* Writes go elsewhere, and so there is no file to be resized. */
+	options.read_only = false;
+	options.snapshot = true;
+	disk = open_with(&options);
+	assert_int_equal(image_resize(disk.image, SIZE), -ENOTSUP);
+	close_disk(&disk);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_size, 2 * SIZE);
 }
 
 static void unsafe_disk_is_never_synced(void **state)
@@ -317,6 +347,7 @@ int main(void)
 		IMAGE_TEST(discard_can_be_turned_off),
 		IMAGE_TEST(ranges_that_are_not_aligned_keep_their_neighbours),
 		IMAGE_TEST(new_size_is_seen),
+		IMAGE_TEST(a_raw_disk_is_resized),
 		IMAGE_TEST(unsafe_disk_is_never_synced),
 		IMAGE_TEST(parts_of_a_block_do_not_overwrite_each_other),
 		IMAGE_TEST(errors_hit_one_request_each),

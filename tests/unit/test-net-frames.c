@@ -320,6 +320,58 @@ static void tiny_buffers_hold_what_they_can(void **state)
 	free(bytes);
 }
 
+static uint16_t shown_status(struct fixture *f)
+{
+	__virtio16 status;
+
+	virtio_device_read_config(f->driver.vdev,
+				  offsetof(struct virtio_net_config, status),
+				  &status, sizeof(status));
+	return le16toh(status);
+}
+
+/* Both ways; and neither the backend's link nor a pause plugs it in again. */
+static void a_pulled_cable_carries_nothing(void **state)
+{
+	uint8_t *bytes = pattern(HEADER + 100);
+	const struct piece piece = { 0, HEADER + 100, 0 };
+	struct fixture *f = *state;
+	struct net *net = net_of(f);
+
+	start(f, MRG);
+	assert_int_equal(shown_status(f), VIRTIO_NET_S_LINK_UP);
+	virtio_net_set_link(f->device, false);
+	settle(f);
+	assert_int_equal(shown_status(f), 0);
+	f->backend.frontend->link(f->backend.opaque, true);
+	virtio_net_type.quiesce(f->device);
+	virtio_net_type.resume(f->device);
+	settle(f);
+	assert_int_equal(shown_status(f) & VIRTIO_NET_S_LINK_UP, 0);
+	offer(f, TX, &piece, 1);
+	kick(f, TX);
+	next_used(f, TX);
+	assert_int_equal(f->from_guest.put, 0);
+	assert_int_equal(atomic_load(&net->pair[0].sent.drops), 1);
+	offer_buffers(f, 1, 0x4000, 1000);
+	arrive(f, bytes, HEADER + 100);
+	settle(f);
+	assert_int_equal(used_idx(f, RX), 0);
+	assert_int_equal(atomic_load(&net->pair[0].received.drops), 1);
+	virtio_net_set_link(f->device, true);
+	settle(f);
+	assert_int_equal(shown_status(f) & VIRTIO_NET_S_LINK_UP,
+			 VIRTIO_NET_S_LINK_UP);
+	arrive(f, bytes, HEADER + 100);
+	expect_frame(f, bytes, HEADER + 100, 1);
+	/* Nor does the user's plug help where the backend has no link. */
+	f->backend.frontend->link(f->backend.opaque, false);
+	virtio_net_set_link(f->device, true);
+	settle(f);
+	assert_int_equal(shown_status(f) & VIRTIO_NET_S_LINK_UP, 0);
+	free(bytes);
+}
+
 static void short_frames_and_errors_are_counted(void **state)
 {
 	uint8_t *bytes = pattern(HEADER + 100);
@@ -391,6 +443,7 @@ int main(void)
 		TEST(what_is_no_frame_is_dropped_and_returned),
 		TEST(a_frame_that_the_backend_refuses_is_lost),
 		TEST(frames_wait_for_a_busy_backend_in_order),
+		TEST(a_pulled_cable_carries_nothing),
 		TEST(a_frame_is_spread_over_merged_buffers),
 		TEST(a_buffer_may_be_a_chain_and_begin_anywhere),
 		TEST(a_frame_longer_than_the_buffer_is_lost),

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <linux/kvm.h>
 #include <linux/serial_reg.h>
 #include <stdlib.h>
@@ -332,13 +333,23 @@ static void bytes_leave_when_nothing_follows(void **state)
 	out(f, UART_IER, UART_IER_THRI);
 	in(f, UART_IIR);
 	f->host.stops = f->machine.loop;
-	for (int i = 1; i < 3; i++) {
+	out(f, UART_TX, 'a');
+	assert_false(line(f));
+	assert_int_equal(loop_run(f->machine.loop), 0);
+	assert_int_equal(f->host.len, 1);
+	assert_true(line(f));
+	/* It waits for interrupts: those of the next bytes come at once. */
+	for (unsigned int i = 0; i < 255; i++) {
+		f->host.len = 0;
 		out(f, UART_TX, 'a');
-		assert_false(line(f));
-		assert_int_equal(loop_run(f->machine.loop), 0);
-		assert_int_equal(f->host.len, i);
+		assert_int_equal(f->host.len, 1);
 		assert_true(line(f));
+		f->host.room++;
 	}
+	f->host.stops = NULL;
+	f->host.len = 0;
+	out(f, UART_TX, 'a');
+	assert_int_equal(f->host.len, 0);
 }
 
 static void bytes_leave_when_the_machine_stops(void **state)
@@ -604,6 +615,74 @@ static void reset_gives_power_on_state_and_loses_no_output(void **state)
 			 UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS);
 }
 
+static int send_break(struct fixture *f, uint8_t key)
+{
+	struct chardev *chardev = &f->host.chardev;
+
+	return chardev->frontend->send_break(chardev->opaque, key);
+}
+
+static void a_break_comes_with_its_key(void **state)
+{
+	struct fixture *f = *state;
+
+	open_port(f);
+	assert_int_equal(send_break(f, 'h'), 0);
+	assert_true(line(f));
+	assert_int_equal(in(f, UART_IIR) & UART_IIR_ID, UART_IIR_RLSI);
+	assert_int_equal(in(f, UART_LSR) & (UART_LSR_BI | UART_LSR_DR),
+			 UART_LSR_BI | UART_LSR_DR);
+	assert_int_equal(in(f, UART_RX), 0);
+	/* Of the key, LSR tells no break. */
+	assert_int_equal(in(f, UART_LSR) & (UART_LSR_BI | UART_LSR_DR),
+			 UART_LSR_DR);
+	assert_int_equal(in(f, UART_RX), 'h');
+	assert_int_equal(in(f, UART_LSR) & UART_LSR_DR, 0);
+	assert_false(line(f));
+}
+
+static void a_break_waits_for_what_came_before(void **state)
+{
+	struct fixture *f = *state;
+	int wanted;
+
+	open_port(f);
+	wanted = f->host.wanted;
+	assert_int_equal(type(f, "ab"), 2);
+	assert_int_equal(send_break(f, 'h'), 0);
+	assert_int_equal(send_break(f, 'i'), -EBUSY);
+	assert_int_equal(type(f, "c"), 0);
+	for (const char *at = "ab"; *at; at++) {
+		assert_int_equal(in(f, UART_LSR) & UART_LSR_BI, 0);
+		assert_int_equal(in(f, UART_RX), *at);
+	}
+	assert_int_equal(in(f, UART_LSR) & UART_LSR_BI, UART_LSR_BI);
+	assert_int_equal(in(f, UART_RX), 0);
+	assert_int_equal(f->host.wanted, wanted);
+	assert_int_equal(in(f, UART_RX), 'h');
+	/* What came after it is wanted now. */
+	assert_int_equal(f->host.wanted, wanted + 1);
+	assert_int_equal(type(f, "c"), 1);
+	assert_int_equal(in(f, UART_RX), 'c');
+	assert_int_equal(send_break(f, 'i'), 0);
+}
+
+static void a_break_waits_for_a_driver_and_not_for_a_reset(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(send_break(f, 'h'), 0);
+	open_port(f);
+	assert_int_equal(in(f, UART_LSR) & UART_LSR_BI, UART_LSR_BI);
+	assert_int_equal(in(f, UART_RX), 0);
+	assert_int_equal(in(f, UART_RX), 'h');
+	serial_type.reset(f->com1);
+	assert_int_equal(send_break(f, 'h'), 0);
+	serial_type.reset(f->com1);
+	open_port(f);
+	assert_int_equal(in(f, UART_LSR) & (UART_LSR_BI | UART_LSR_DR), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -636,6 +715,9 @@ int main(void)
 		TEST(two_ports_share_a_line_by_or),
 		TEST(a_port_without_host_end_swallows_output),
 		TEST(reset_gives_power_on_state_and_loses_no_output),
+		TEST(a_break_comes_with_its_key),
+		TEST(a_break_waits_for_what_came_before),
+		TEST(a_break_waits_for_a_driver_and_not_for_a_reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -283,6 +283,36 @@ static void what_comes_in_a_hurry_does_not_wait(void **state)
 	assert_int_equal(f->done, 5);
 }
 
+/* From a day to now, and from now to a day. */
+static void other_limits_hold_at_once(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t iops, bandwidth;
+
+	setup_with(f, 1);
+	for (unsigned int i = 0; i < 3; i++)
+		submit(f, f->queue, i, IMAGE_READ);
+	submit(f, f->other, 3, IMAGE_READ);
+	assert_int_equal(f->done, 1);
+	f->stop_at = 4;
+	image_set_limits(f->image, 0, 0);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_int_equal(f->done, 4);
+	submit(f, f->queue, 4, IMAGE_READ);
+	assert_int_equal(f->done, 5);
+	image_set_limits(f->image, 0, 1);
+	image_get_limits(f->image, &iops, &bandwidth);
+	assert_int_equal(iops, 0);
+	assert_int_equal(bandwidth, 1);
+	for (unsigned int i = 5; i < 8; i++)
+		submit(f, f->queue, i, IMAGE_READ);
+	assert_int_equal(f->done, 6);
+	image_queue_hurry(f->queue, true);
+	while (engine_in_flight(f->queue->engine))
+		engine_wait(f->queue->engine);
+	assert_int_equal(f->done, 8);
+}
+
 #define QUEUE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -296,6 +326,7 @@ int main(void)
 		QUEUE_TEST(queues_share_the_limit),
 		QUEUE_TEST(flushes_do_not_wait),
 		QUEUE_TEST(what_comes_in_a_hurry_does_not_wait),
+		QUEUE_TEST(other_limits_hold_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

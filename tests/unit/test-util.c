@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* core/util.c: vectors are walked to the byte, whatever their shape. */
+/* core/util.c: vectors to the byte, whatever their shape; seconds. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <string.h>
 
 #include <lkvm/util.h>
@@ -60,11 +61,55 @@ static void copies_stop_where_the_vector_does(void **state)
 	assert_memory_equal(data, "aXYdef12", 8);
 }
 
+static void seconds_have_fractions(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t ns;
+	} good[] = {
+		{ "0", 0 },
+		{ "10", 10000000000 },
+		{ "0.25", 250000000 },
+		{ "010.000000001", 10000000001 },
+		{ "1.9999999999999", 1999999999 },
+		{ "18446744073.709551615", UINT64_MAX },
+	};
+	static const struct {
+		const char *text;
+		int err;
+	} bad[] = {
+		{ "", -EINVAL },
+		{ ".5", -EINVAL },
+		{ "5.", -EINVAL },
+		{ "1.5x", -EINVAL },
+		{ "1.5.5", -EINVAL },
+		{ "-1", -EINVAL },
+		{ " 1", -EINVAL },
+		{ "0x1", -EINVAL },
+		{ "18446744073.709551616", -ERANGE },
+		{ "18446744074", -ERANGE },
+		{ "18446744073709551616", -ERANGE },
+	};
+	uint64_t ns;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		assert_int_equal(parse_seconds(good[i].text, &ns), 0);
+		assert_int_equal(ns, good[i].ns);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		ns = 1;
+		assert_int_equal(parse_seconds(bad[i].text, &ns), bad[i].err);
+		assert_int_equal(ns, 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(walk_is_the_flat_buffer),
 		cmocka_unit_test(copies_stop_where_the_vector_does),
+		cmocka_unit_test(seconds_have_fractions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

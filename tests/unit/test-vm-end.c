@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include <lkvm/util.h>
 #include <lkvm/vm.h>
 
 struct fixture {
@@ -90,6 +91,42 @@ static void a_users_reset_needs_no_option(void **state)
 	assert_int_equal(f->vm.end, VM_END_SIGNAL);
 }
 
+/* What a guest does after it has been asked to stop is its end. */
+static void a_guest_that_shall_stop_boots_no_more(void **state)
+{
+	struct fixture *f = *state;
+
+	f->config.on_reset = ON_RESET_RESET;
+	f->config.on_panic = ON_PANIC_RESET;
+	f->vm.stopping = true;
+	vm_end(&f->vm, VM_END_RESET, 0);
+	vm_end(&f->vm, VM_END_SIGNAL, SIGTERM);
+	assert_int_equal(f->vm.end, VM_END_RESET);
+	f->vm.end = VM_END_NONE;
+	vm_end(&f->vm, VM_END_PANIC, 0);
+	vm_end(&f->vm, VM_END_TIMEOUT, 0);
+	assert_int_equal(f->vm.end, VM_END_PANIC);
+}
+
+static void the_clock_comes_before_another_boot(void **state)
+{
+	static const enum vm_end ends[] = { VM_END_TIMEOUT, VM_END_DECIDED };
+	struct fixture *f = *state;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(ends); i++) {
+		f->config.on_panic = ON_PANIC_PAUSE;
+		f->vm.end = VM_END_NONE;
+		vm_end(&f->vm, VM_END_PANIC, 0);
+		vm_end(&f->vm, ends[i], 0);
+		assert_int_equal(f->vm.end, ends[i]);
+		f->config.on_panic = ON_PANIC_EXIT;
+		f->vm.end = VM_END_NONE;
+		vm_end(&f->vm, VM_END_PANIC, 0);
+		vm_end(&f->vm, ends[i], 0);
+		assert_int_equal(f->vm.end, VM_END_PANIC);
+	}
+}
+
 #define END_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -99,6 +136,8 @@ int main(void)
 		END_TEST(a_reset_that_ends_the_run_is_an_end),
 		END_TEST(a_users_end_comes_before_another_boot),
 		END_TEST(a_users_reset_needs_no_option),
+		END_TEST(a_guest_that_shall_stop_boots_no_more),
+		END_TEST(the_clock_comes_before_another_boot),
 	};
 
 	return cmocka_run_group_tests_name("vm-end", tests, NULL, NULL);
