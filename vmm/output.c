@@ -5,8 +5,8 @@
  * vCPU and I/O threads only append to the ring and set a timer; the loop's
  * thread writes. The timer runs out some milliseconds after the first byte:
  * what the guest sends byte by byte reaches write(2) in batches, and a prompt
- * is still there at once. (A timer that runs out makes the vCPU that it was set
- * by leave its guest: too soon is dear.)
+ * is still there at once. (A timer that runs out makes the vCPU that it was
+ * set by leave its guest: too soon is dear.)
  *
  * O_NONBLOCK belongs to the open file description, which is shared with the
  * shell and whatever else holds the same terminal or pipe, and must not be set

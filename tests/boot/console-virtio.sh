@@ -24,13 +24,21 @@ with_ports='modprobe -a virtio_pci virtio_console
 # The kernel on hvc0 and on serial, whose driver is there from the beginning.
 virtio_console=(--console virtio -p console=hvc0)
 
-# test_hvc0_shell SHELL OPTION...: the input is there from the beginning, long before
+# hvc0_shell SHELL OPTION...: the input is there from the beginning, long before
 # the driver is.
-test_hvc0_shell() {
+hvc0_shell() {
 	printf 'echo h$((40+2)) of $(tty)\npoweroff -f\n' >typed
 	boot cloud "$on_hvc0$1" "${@:2}" <typed
 	ended 0
 	says '^h42 of /dev/hvc0'
+}
+
+test_hvc0_shell() {
+	hvc0_shell 'setsid cttyhack sh' "${virtio_console[@]}"
+}
+
+test_hvc0_early() {
+	hvc0_shell sh --console virtio --console-packed
 }
 
 # What comes in has no Ctrl-o: on the console that is the SysRq key.
@@ -58,10 +66,9 @@ test_hvc0_data() {
 		fail "--stats has no count of hvc0's input"
 }
 
-promise "--console virtio: piped input reaches a shell on hvc0" test_hvc0_shell \
-	'setsid cttyhack sh' "${virtio_console[@]}"
+promise "--console virtio: piped input reaches a shell on hvc0" test_hvc0_shell
 promise "--console virtio: so it does if the kernel's log goes elsewhere" \
-	test_hvc0_shell sh --console virtio --console-packed
+	test_hvc0_early
 promise "4 MiB of binary data leave by hvc0, and 1 MiB come in" test_hvc0_data
 
 # $port_size bytes of binary data each way through the port p1; 64 MiB of them with

@@ -181,14 +181,18 @@ test_ttys() {
 	local one
 	start cloud 'exec 5<>/dev/ttyS1
 		stty raw -echo <&5
+		echo ready >&5
 		read -r line <&5
 		echo back $line >&5
 		read -r line
 		echo and $line' --tty 0 --tty 1
 	cat "$(tty_of 0)" >shown &
 	one=$(tty_of 1)
-	echo first >"$one"
-	read -r line <"$one"
+	exec 8<>"$one"
+	read -r line <&8
+	same "ttyS1" "$line" ready
+	echo first >&8
+	read -r line <&8
 	same "ttyS1" "$line" "back first"
 	echo second >"$(tty_of 0)"
 	finish
