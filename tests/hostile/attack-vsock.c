@@ -99,7 +99,7 @@ static bool exchange(struct rings *rx, struct rings *tx)
 	volatile struct vring_avail *avail = (void *)tx->pages[1];
 	volatile struct vring_used *used = (void *)tx->pages[2];
 
-	for (unsigned int i = 0; i < 200; i++) {
+	for (unsigned int i = 0; i < 20000; i++) {
 		if (device_status(tx) & VIRTIO_CONFIG_S_NEEDS_RESET)
 			return false;
 		if (used->idx == avail->idx)
@@ -140,6 +140,8 @@ void attack_vsock(int config, struct bar bar, unsigned int count)
 	rings_init_pci(&rx, config, bar);
 	rings_init_pci(&tx, config, bar);
 	tx.queue = 1;
+	rx.sound = true;
+	tx.sound = true;
 	start_vsock(&rx, &tx);
 	for (unsigned int i = 0; i < count; i += QUEUE_SIZE) {
 		for (unsigned int j = 0; j < QUEUE_SIZE; j++)
