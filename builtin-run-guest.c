@@ -75,7 +75,7 @@ static bool has_nothing_to_run(const struct run_options *options,
 	static const char *const words[] = { "root=", "init=", "rdinit=" };
 	char version[MAX_VERSION];
 
-	if (options->nodefaults || options->initrd ||
+	if (options->nodefaults || options->initrd || options->folder.found ||
 	    has_device(options, &virtio_blk_type))
 		return false;
 	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
@@ -278,14 +278,17 @@ int run_guest_prepare(struct run_guest *guest,
 	if (!options->command.argv)
 		return 0;
 	rootfs.initrd = options->initrd && !rootfs.root.path;
+	rootfs.dry_run = options->dry_run;
 	err = find_modules(guest, options, kernel);
 	if (!err)
 		err = rootfs_create(&rootfs, kernel, guest->modules,
 				    &guest->rootfs);
 	if (!err)
-		err = pack_modules(guest, options);
-	if (!err)
 		err = join_devices(guest, options);
+	/* What these pack changes nothing that a dry run prints. */
+	if (err || options->dry_run)
+		return err;
+	err = pack_modules(guest, options);
 	if (!err)
 		err = prepare_init(guest, options);
 	return err;

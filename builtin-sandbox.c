@@ -207,10 +207,7 @@ int root_folder_complete(struct run_options *options, bool sandbox)
 		return err;
 	if (!options->command.argv && !folder->named)
 		return add_boot_share(options);
-	if (!options->command.argv) {
-		folder->argv[0] = (char *)"/bin/sh";
-		options->command.argv = folder->argv;
-	}
+	/* What has a root and no command gets a shell. */
 	options->rootfs.root.path = folder->found;
 	options->rootfs.root.writable = !folder->read_only;
 	if (folder->named)

@@ -234,7 +234,6 @@ static bool deliver_piece(struct console_hub *hub, uint64_t until)
 
 	pthread_mutex_lock(&hub->lock);
 	at = hub->seen;
-	until = MIN(until, hub->said);
 	pthread_mutex_unlock(&hub->lock);
 	if (at >= until)
 		return false;
@@ -303,7 +302,7 @@ static void on_wake(void *opaque, uint32_t events)
 
 void console_hub_flush(struct console_hub *hub)
 {
-	deliver(hub, UINT64_MAX);
+	deliver(hub, said(hub));
 }
 
 static void set_observed(struct console_hub *hub)

@@ -44,6 +44,7 @@ struct control_client {
 	bool negotiated;
 	bool failed; /* its end has been decided */
 	bool busy; /* a command of its runs: it is not to be ended */
+	bool line_open; /* a console's command may have its line's end to come */
 	struct console_observer observer;
 	struct json_frame frame;
 	size_t in_len; /* bytes in in[] */
@@ -194,12 +195,30 @@ static void on_console_output(void *opaque, const char *data, size_t len)
 	settle(client);
 }
 
+/* What follows the command up to the end of its line is nothing to type. */
+static void skip_line_end(struct control_client *client)
+{
+	size_t at = 0;
+
+	while (client->line_open && at < client->in_len) {
+		char c = client->in[at];
+		bool blank = c == ' ' || c == '\r' || c == '\n';
+
+		client->line_open = blank && c != '\n';
+		at += blank;
+	}
+	client->in_len -= at;
+	memmove(client->in, client->in + at, client->in_len);
+}
+
 /* Type what the client has sent, as far as the guest takes it. */
 static void type(struct control_client *client)
 {
-	size_t taken = console_hub_input(client->control->vm->console,
-					 client->in, client->in_len);
+	size_t taken;
 
+	skip_line_end(client);
+	taken = console_hub_input(client->control->vm->console, client->in,
+				  client->in_len);
 	client->in_len -= taken;
 	memmove(client->in, client->in + taken, client->in_len);
 }
@@ -235,6 +254,7 @@ static void begin_console(struct control_client *client)
 	free(client->tail);
 	client->tail = NULL;
 	client->mode = CLIENT_CONSOLE;
+	client->line_open = true;
 	client->observer = (struct console_observer) {
 		.output = on_console_output,
 		.input_wanted = on_console_wanted,

@@ -99,9 +99,11 @@ static void ask_to_stop(struct endings *e)
 void endings_signal(struct vm *vm, unsigned int signo)
 {
 	struct endings *e = vm->endings;
-	bool again = vm->stopping;
-	bool too_late;
+	bool again, too_late;
 
+	/* What was said before comes first. */
+	console_hub_flush(vm->console);
+	again = vm->stopping;
 	pthread_mutex_lock(&vm->lock);
 	too_late = vm->end != VM_END_NONE && !vm_goes_on_locked(vm);
 	pthread_mutex_unlock(&vm->lock);
@@ -121,7 +123,10 @@ static void on_timeout(void *opaque, uint32_t events)
 
 	(void)events;
 	loop_del(e->vm->machine.loop, &e->timeout);
-	vm_end(e->vm, VM_END_TIMEOUT, 0);
+	if (e->vm->stopping)
+		force(e->vm);
+	else
+		vm_end(e->vm, VM_END_TIMEOUT, 0);
 }
 
 /* ---- what the console says ------------------------------------------------- */
@@ -148,7 +153,8 @@ static void look_for_patterns(struct endings *e, const char *text, bool begins,
 	const struct pattern_list *expect = &e->vm->config->expect;
 	const struct pattern_list *fail = &e->vm->config->fail;
 
-	if (e->verdict != VERDICT_NONE)
+	/* What was decided first stands. */
+	if (e->verdict != VERDICT_NONE || e->signo)
 		return;
 	for (unsigned int i = 0; i < fail->count; i++)
 		if (matches(&fail->pattern[i].regex, text, begins, ends)) {
@@ -358,7 +364,7 @@ bool endings_go_on(struct vm *vm)
 	if (vm->end == VM_END_RESET && e->panicking)
 		vm->end = VM_END_PANIC;
 	goes_on = vm_goes_on_locked(vm);
-	pause = vm->end == VM_END_PANIC &&
+	pause = goes_on && vm->end == VM_END_PANIC &&
 		vm->config->on_panic == ON_PANIC_PAUSE;
 	pthread_mutex_unlock(&vm->lock);
 	tell(vm, goes_on, pause);

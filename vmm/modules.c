@@ -290,13 +290,32 @@ static void search(struct modules *modules, const char *kernel,
 		find_folder(modules, "modules.dep", "", rest);
 }
 
+/*
+ * A build tree lists its modules without what they need; "make modules_install"
+ * knows that.
+ */
+static void warn_of_tree(const struct modules *modules)
+{
+	char *order = modules_read(modules, "modules.order");
+
+	if (order && *order)
+		log_warn("modules",
+			 "the modules built in %s are not used (run \"make "
+			 "modules_install INSTALL_MOD_PATH=.\" there)",
+			 modules->folder);
+	free(order);
+}
+
 static int read_index(struct modules *modules)
 {
 	if (!modules->folder)
 		return 0;
 	modules->built_in = modules_read(modules, "modules.builtin");
 	modules->dep = modules_read(modules, "modules.dep");
-	return modules->dep ? index_files(modules) : 0;
+	if (modules->dep)
+		return index_files(modules);
+	warn_of_tree(modules);
+	return 0;
 }
 
 int modules_open(const char *kernel, const char *version, const char *dir,

@@ -58,6 +58,7 @@ struct builder {
 	struct rootfs *rootfs;
 	const char *kernel;
 	const struct modules *modules;
+	bool dry_run;
 	FILE *config;
 };
 
@@ -249,6 +250,26 @@ static int root_of_image(struct builder *b, const struct rootfs_root *root)
 	return 0;
 }
 
+static int add_made_image(struct builder *b, const char *path,
+			  const char *type, enum rootfs_mode mode,
+			  const char *target)
+{
+	char *image;
+	int fd = -1;
+
+	if (b->dry_run) {
+		image = strdup(path);
+		if (!image)
+			return no_memory();
+	} else {
+		fd = rootfs_image(path, type, &image);
+		if (fd < 0)
+			return fd;
+	}
+	add_disk(b, image, type, mode, target)->image_fd = fd;
+	return 0;
+}
+
 /* Where there is no 9P: an image of the folder @path, at @target. */
 static int add_image(struct builder *b, const char *path, enum rootfs_mode mode,
 		     const char *target)
@@ -260,8 +281,6 @@ static int add_image(struct builder *b, const char *path, enum rootfs_mode mode,
 		{ "squashfs", "squashfs-tools" },
 	};
 	const char *missing = NULL;
-	char *image;
-	int fd;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(kinds); i++) {
 		if (!has_module(b, kinds[i].type))
@@ -270,11 +289,7 @@ static int add_image(struct builder *b, const char *path, enum rootfs_mode mode,
 			missing = missing ?: kinds[i].package;
 			continue;
 		}
-		fd = rootfs_image(path, kinds[i].type, &image);
-		if (fd < 0)
-			return fd;
-		add_disk(b, image, kinds[i].type, mode, target)->image_fd = fd;
-		return 0;
+		return add_made_image(b, path, kinds[i].type, mode, target);
 	}
 	if (missing)
 		log_err("rootfs",
@@ -365,6 +380,7 @@ int rootfs_create(const struct rootfs_options *options, const char *kernel,
 		.rootfs = rootfs,
 		.kernel = kernel,
 		.modules = modules,
+		.dry_run = options->dry_run,
 	};
 	int err;
 

@@ -67,7 +67,7 @@ void console_hub_observe(struct console_hub *hub,
 void console_hub_unobserve(struct console_hub *hub,
 			   struct console_observer *observer);
 
-/* Let the observers see now what has been said. Main thread. */
+/* Let the observers see now what has been said by now. Main thread. */
 void console_hub_flush(struct console_hub *hub);
 
 /*

@@ -19,7 +19,7 @@ struct root_folder_options {
 	bool named; /* one of setup's: its programs are the host's */
 	bool make; /* it need not be there yet */
 	char *script; /* of --sandbox; owned; NULL: none */
-	char *argv[2]; /* the command: that, or a shell */
+	char *argv[2]; /* the command then */
 	/* As the user says: */
 	const char *path;
 	bool read_only;

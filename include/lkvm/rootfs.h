@@ -38,6 +38,7 @@ struct rootfs_share {
 struct rootfs_options {
 	struct rootfs_root root; /* path NULL: the host's own root */
 	bool initrd; /* the initrd is the root; no path then */
+	bool dry_run; /* make no image: the folder stands for it */
 	struct rootfs_share shares[ROOTFS_MAX_SHARES];
 	unsigned int nr_shares;
 };

@@ -47,11 +47,11 @@ struct run_options {
 	bool stats;
 	bool boot_timer;
 	bool help;
+	const char *modules; /* NULL: where the kernel's are */
 	struct rootfs_options rootfs;
 	char *root_text; /* owned; what rootfs points into */
 	const char *sandbox; /* a script to run, or NULL */
 	struct root_folder_options folder;
-	const char *modules; /* NULL: where the kernel's are */
 	struct memory_backing memory;
 	bool thp;
 	uint64_t node; /* NO_NODE: none */

@@ -168,9 +168,11 @@ test_exec_terminal() {
 	on_terminal
 	await '^ready'
 	printf '\3' >&9
-	await '^interrupted'
+	# behind the echo of the key
+	await 'interrupted'
 	stty cols 123 rows 45 <"/proc/$pid/fd/0"
 	await '^45 123'
+	stty cols 0 rows 0 <"/proc/$pid/fd/0"
 	printf 'hello\r' >&9
 	off_terminal
 	ended 4

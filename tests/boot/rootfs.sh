@@ -147,6 +147,28 @@ test_root_without_9p() {
 		fail "it was not said why"
 }
 
+# As other distributions have them.
+test_root_packed_modules() {
+	need_image generic
+	[ -d "$images/generic/lib/modules" ] || skip "needs new guest images"
+	need xz zstd gzip
+	cp -r "$images/generic/root/lib/modules" .
+	local n=0 file end
+	for file in $(find modules -name '*.ko'); do
+		case $((n++ % 3)) in
+		0) end=xz && xz --check=crc32 "$file" ;;
+		1) end=zst && zstd -q --rm "$file" ;;
+		2) end=gz && gzip "$file" ;;
+		esac
+		file=${file#modules/*/}
+		sed -i "s|${file//./\\.}|$file.$end|g" modules/*/modules.dep
+	done
+	grep -q '9p.ko.[a-z]*:' modules/*/modules.dep || fail "no list"
+	with_root generic --modules modules -- sh -c 'exit 6'
+	ended 6
+	[ ! -s errors ] || fail "something was said"
+}
+
 # Half of what lkvm is made of would be read; the whole takes long.
 test_root_make() {
 	[[ -e $top/build/obj/core/util.o && -e $top/build/tests/unit/test-util ]] ||
@@ -184,4 +206,5 @@ promise "--root IMAGE: squashfs, on the cloud kernel" test_root_image cloud squa
 promise "--root IMAGE: ext4, changed only with rw" test_root_image cloud ext4
 promise "without 9P folders come in images, which are made once" \
 	test_root_without_9p
+promise "modules come packed by xz, zstd and gzip" test_root_packed_modules
 promise "make -j2 of lkvm in its own guest, and unit tests" test_root_make

@@ -125,9 +125,10 @@ interrupt() {
 		signals+=("$1")
 		shift
 	done
+	rm -f "$BATS_TEST_TMPDIR/said"
 	"$LKVM" run "${network[@]}" -k kernel -m 16 "${@:2}" \
 		>"$BATS_TEST_TMPDIR/said" 2>"$BATS_TEST_TMPDIR/err" &
-	until grep -q K "$BATS_TEST_TMPDIR/said"; do sleep 0.01; done
+	until grep -sq K "$BATS_TEST_TMPDIR/said"; do sleep 0.01; done
 	for signal in "${signals[@]}"; do
 		kill "-$signal" $!
 		sleep 0.1
@@ -146,9 +147,11 @@ interrupt() {
 	interrupt 143 TERM TERM -- --grace 1000
 	interrupt 129 HUP TERM -- --grace 1000
 	interrupt 130 INT HUP -- --grace 1000
-	# it had been asked to power off already
+	# it had been asked to power off already, by what it said before
 	interrupt 0 TERM -- --grace 1000 --expect K
 	interrupt 254 TERM -- --grace 1000 --fail K
+	# and here by the signal
+	interrupt 143 TERM -- --grace 1000 --timeout 1
 }
 
 @test "a signal that nohup has ignored ends nothing" {

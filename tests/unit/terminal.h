@@ -38,6 +38,7 @@ struct vm {
 	struct chardev *chardev;
 	pthread_t thread;
 	_Atomic bool quit;
+	_Atomic unsigned int ended, written, lost; /* calls of these */
 	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t changed;
 	char input[65536];
@@ -78,9 +79,27 @@ static inline void vm_writable(void *opaque)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+static inline void vm_ended(void *opaque)
+{
+	((struct vm *)opaque)->ended++;
+}
+
+static inline void vm_written(void *opaque)
+{
+	((struct vm *)opaque)->written++;
+}
+
+static inline void vm_lost(void *opaque)
+{
+	((struct vm *)opaque)->lost++;
+}
+
 static const struct chardev_frontend_ops vm_ops = {
 	.receive = vm_receive,
 	.writable = vm_writable,
+	.ended = vm_ended,
+	.written = vm_written,
+	.lost = vm_lost,
 };
 
 static inline void on_quit(void *opaque)
@@ -113,7 +132,7 @@ static inline void *run_loop(void *opaque)
 	return NULL;
 }
 
-static inline void vm_start(struct vm *vm, size_t room)
+static inline void vm_create_terminal(struct vm *vm, size_t room)
 {
 	const struct terminal_callbacks callbacks = {
 		.quit = on_quit,
@@ -131,8 +150,18 @@ static inline void vm_start(struct vm *vm, size_t room)
 	vm->chardev = terminal_chardev(vm->terminal);
 	vm->chardev->opaque = vm;
 	vm->chardev->frontend = &vm_ops;
+}
+
+static inline void vm_run_loop(struct vm *vm)
+{
 	CHECK(!terminal_start(vm->terminal));
 	CHECK(!pthread_create(&vm->thread, NULL, run_loop, vm));
+}
+
+static inline void vm_start(struct vm *vm, size_t room)
+{
+	vm_create_terminal(vm, room);
+	vm_run_loop(vm);
 }
 
 static inline void vm_end(struct vm *vm)

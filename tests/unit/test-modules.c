@@ -34,6 +34,7 @@ struct fixture {
 	struct modules *modules;
 	struct module_list list;
 	int fd;
+	char message[512];
 };
 
 static int setup(void **state)
@@ -447,6 +448,22 @@ static void folders_are_searched_from_the_kernel_on(void **state)
 	assert_null(f->modules);
 }
 
+/* As modules_open(), with what it says. */
+static int open_and_hear(struct fixture *f, const char *kernel)
+{
+	int own = dup(STDERR_FILENO), words = unnamed_file(f->dir), ret;
+	ssize_t len;
+
+	dup2(words, STDERR_FILENO);
+	ret = modules_open(kernel, "6.1", NULL, &f->modules);
+	dup2(own, STDERR_FILENO);
+	len = pread(words, f->message, sizeof(f->message) - 1, 0);
+	f->message[MAX(len, 0)] = '\0';
+	close(words);
+	close(own);
+	return ret;
+}
+
 static void a_build_trees_list_of_what_is_built_in_is_used(void **state)
 {
 	struct fixture *f = *state;
@@ -458,6 +475,12 @@ static void a_build_trees_list_of_what_is_built_in_is_used(void **state)
 			 0);
 	assert_int_equal(modules_find(f->modules, "9p"), MODULE_BUILT_IN);
 	assert_int_equal(modules_find(f->modules, "ext4"), MODULE_MISSING);
+	modules_close(f->modules);
+	/* Those that are no part of it are told of, and not used. */
+	log_set_level(LOG_LEVEL_WARNING);
+	put_text("linux/modules.order", "fs/ext4/ext4.o\n");
+	assert_int_equal(open_and_hear(f, "linux/arch/x/boot/bzImage"), 0);
+	assert_non_null(strstr(f->message, "the modules built in "));
 	modules_close(f->modules);
 	put_text("linux/lib/modules/6.1/modules.dep", "kernel/ext4.ko:\n");
 	assert_int_equal(modules_open("linux/arch/x/boot/bzImage", "6.1", NULL,

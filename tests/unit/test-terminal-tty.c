@@ -55,6 +55,29 @@ IN_CHILD(one_end_alone_may_be_a_terminal)
 	CHECK(mode_is(slave, &before));
 }
 
+IN_CHILD(a_plain_terminal_keeps_its_mode_and_its_keys)
+{
+	struct termios before;
+	int master, slave;
+	struct vm vm;
+
+	make_pty(&master, &slave);
+	CHECK(!tcgetattr(slave, &before));
+	become(slave, slave);
+	vm_create_terminal(&vm, 100);
+	terminal_set_plain(vm.terminal);
+	vm_run_loop(&vm);
+	CHECK(mode_is(slave, &before));
+	put(master, "\001x one line\r");
+	vm_expect(&vm, "\001x one line\n");
+	CHECK(!vm.quit);
+	put(master, "\004");
+	while (!vm.ended)
+		usleep(1000);
+	vm_end(&vm);
+	CHECK(mode_is(slave, &before));
+}
+
 IN_CHILD(ctrl_a_commands_work_even_when_the_guest_hangs)
 {
 	char help[1000];
@@ -224,6 +247,7 @@ IN_CHILD(in_the_background_the_terminal_is_left_alone)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_plain_terminal_keeps_its_mode_and_its_keys),
 		cmocka_unit_test(a_terminal_is_raw_and_afterwards_as_before),
 		cmocka_unit_test(one_end_alone_may_be_a_terminal),
 		cmocka_unit_test(

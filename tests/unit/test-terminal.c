@@ -91,6 +91,52 @@ IN_CHILD(a_regular_file_is_read_as_the_guest_wants_input)
 	vm_end(&vm);
 }
 
+IN_CHILD(the_end_of_input_is_told_when_all_has_been_taken)
+{
+	struct vm vm;
+	int in[2];
+
+	CHECK(!pipe(in));
+	become(in[0], open("/dev/null", O_WRONLY));
+	vm_start(&vm, 3);
+	put(in[1], "abcdef");
+	close(in[1]);
+	vm_expect(&vm, "abc");
+	usleep(20000);
+	CHECK(!vm.ended);
+	vm_make_room(&vm, 10);
+	vm_expect(&vm, "abcdef");
+	while (!vm.ended)
+		usleep(1000);
+	vm_make_room(&vm, 10);
+	usleep(20000);
+	CHECK(vm.ended == 1);
+	vm_end(&vm);
+}
+
+IN_CHILD(what_becomes_of_output_is_told)
+{
+	struct vm vm;
+	int out[2];
+
+	CHECK(!pipe(out));
+	become(open("/dev/null", O_RDONLY), out[1]);
+	close(out[1]);
+	vm_start(&vm, 0);
+	CHECK(terminal_is_written(vm.terminal));
+	CHECK(vm_write(&vm, "read") == 4);
+	while (!vm.written)
+		usleep(1000);
+	CHECK(terminal_is_written(vm.terminal));
+	CHECK(!vm.lost);
+	close(out[0]);
+	CHECK(vm_write(&vm, "lost") == 4);
+	while (!vm.lost || vm.written < 2)
+		usleep(1000);
+	CHECK(terminal_is_written(vm.terminal));
+	vm_end(&vm);
+}
+
 IN_CHILD(dev_null_as_stdin_is_no_reason_to_end)
 {
 	struct vm vm;
@@ -307,6 +353,9 @@ int main(void)
 			a_guest_that_does_not_read_makes_the_writer_wait),
 		cmocka_unit_test(
 			a_regular_file_is_read_as_the_guest_wants_input),
+		cmocka_unit_test(
+			the_end_of_input_is_told_when_all_has_been_taken),
+		cmocka_unit_test(what_becomes_of_output_is_told),
 		cmocka_unit_test(dev_null_as_stdin_is_no_reason_to_end),
 		cmocka_unit_test(bytes_written_one_by_one_leave_in_one_write),
 		cmocka_unit_test(a_reader_that_does_not_read_stops_only_output),
