@@ -114,8 +114,9 @@ static bool exchange(struct rings *rx, struct rings *tx)
 static void start_vsock(struct rings *rx, struct rings *tx)
 {
 	struct vring_desc *desc = (void *)rx->pages[0];
-	uint8_t status;
+	uint8_t status = negotiate_pci(tx);
 
+	/* The last round's device has let go of them. */
 	for (unsigned int i = 0; i < 4; i++) {
 		memset(rx->pages[i], 0, PAGE);
 		memset(tx->pages[i], 0, PAGE);
@@ -126,7 +127,6 @@ static void start_vsock(struct rings *rx, struct rings *tx)
 			.len = htole32(VSOCK_ROOM),
 			.flags = htole16(VRING_DESC_F_WRITE),
 		};
-	status = negotiate_pci(tx);
 	set_up_pci(rx);
 	set_up_pci(tx);
 	tx->common->device_status = status | VIRTIO_CONFIG_S_DRIVER_OK;
