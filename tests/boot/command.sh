@@ -213,6 +213,7 @@ test_exec_missing() {
 
 test_exec_wrong_kind() {
 	need_image i686
+	modules=$images/i686/root/lib/modules
 	exec_in_guest -k "$images/i686/bzImage" -- true
 	ended 125
 	grep -q '^lkvm: this kernel does not run programs' errors ||
@@ -244,8 +245,10 @@ test_exec_broken_initrd() {
 test_exec_panic() {
 	exec_in_guest -- sh -c 'echo c >/proc/sysrq-trigger; sleep 1000'
 	ended 255
-	grep -q 'Kernel panic - not syncing: sysrq' errors ||
-		fail "the panic was not shown"
+	grep -q '^lkvm: the guest kernel panicked' errors ||
+		fail "that was not said"
+	grep -q '^lkvm: the console said last' errors ||
+		fail "its last words were not shown"
 }
 
 test_exec_mmio() {
