@@ -148,8 +148,9 @@ static void print_table(const json_t *list)
 
 	printf("%-20s %8s %-14s %4s %8s %10s  %s\n", "NAME", "PID", "STATE",
 	       "CPUS", "MEMORY", "UPTIME", "KERNEL");
-	json_array_foreach(list, i, vm)
+	json_array_foreach(list, i, vm) {
 		print_vm(vm);
+	}
 }
 
 static int list_all(bool json)

@@ -99,7 +99,7 @@ static bool exchange(struct rings *rx, struct rings *tx)
 	volatile struct vring_avail *avail = (void *)tx->pages[1];
 	volatile struct vring_used *used = (void *)tx->pages[2];
 
-	for (unsigned int i = 0; i < 200; i++) {
+	for (unsigned int i = 0; i < 20000; i++) {
 		if (device_status(tx) & VIRTIO_CONFIG_S_NEEDS_RESET)
 			return false;
 		if (used->idx == avail->idx)
@@ -114,8 +114,9 @@ static bool exchange(struct rings *rx, struct rings *tx)
 static void start_vsock(struct rings *rx, struct rings *tx)
 {
 	struct vring_desc *desc = (void *)rx->pages[0];
-	uint8_t status;
+	uint8_t status = negotiate_pci(tx);
 
+	/* The last round's device has let go of them. */
 	for (unsigned int i = 0; i < 4; i++) {
 		memset(rx->pages[i], 0, PAGE);
 		memset(tx->pages[i], 0, PAGE);
@@ -126,7 +127,6 @@ static void start_vsock(struct rings *rx, struct rings *tx)
 			.len = htole32(VSOCK_ROOM),
 			.flags = htole16(VRING_DESC_F_WRITE),
 		};
-	status = negotiate_pci(tx);
 	set_up_pci(rx);
 	set_up_pci(tx);
 	tx->common->device_status = status | VIRTIO_CONFIG_S_DRIVER_OK;
@@ -140,6 +140,8 @@ void attack_vsock(int config, struct bar bar, unsigned int count)
 	rings_init_pci(&rx, config, bar);
 	rings_init_pci(&tx, config, bar);
 	tx.queue = 1;
+	rx.sound = true;
+	tx.sound = true;
 	start_vsock(&rx, &tx);
 	for (unsigned int i = 0; i < count; i += QUEUE_SIZE) {
 		for (unsigned int j = 0; j < QUEUE_SIZE; j++)
