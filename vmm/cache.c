@@ -63,11 +63,15 @@ void cache_key_add_stat(struct cache_key *key, const struct stat *st)
 	cache_key_add(key, state, sizeof(state));
 }
 
-/* The cache's folder; made when @make. False: there is none. */
+/*
+ * The cache's folder; made when @make. False: there is none that is this
+ * user's own (with sudo, $HOME may be another's).
+ */
 static bool find_folder(char path[PATH_MAX], bool make)
 {
 	const char *base = getenv("XDG_CACHE_HOME");
 	const char *home = getenv("HOME");
+	struct stat st;
 	int len;
 
 	/* Relative paths are invalid, the specification says. */
@@ -82,7 +86,10 @@ static bool find_folder(char path[PATH_MAX], bool make)
 	if (make)
 		mkdir(path, 0700);
 	snprintf(path + len, PATH_MAX - (size_t)len, "/lkvm");
-	return !make || !mkdir(path, 0700) || errno == EEXIST;
+	if (make)
+		mkdir(path, 0700);
+	return !lstat(path, &st) && S_ISDIR(st.st_mode) &&
+	       st.st_uid == geteuid();
 }
 
 void cache_stat(struct stat *st)

@@ -353,9 +353,12 @@ static void look_at_line(struct guest_command *c)
 	} signs[] = {
 		{ "Failed to execute " GUEST_INIT_PATH,
 		  "this kernel does not run programs of this host's kind" },
+		{ "Initramfs unpacking failed",
+		  "the initrd is broken, or does not fit into memory" },
 		{ "VFS: Unable to mount root fs",
 		  "this kernel did not unpack its initrd "
-		  "(CONFIG_BLK_DEV_INITRD, or more memory with --mem)" },
+		  "(is --initrd broken? CONFIG_BLK_DEV_INITRD and enough "
+		  "memory are needed)" },
 	};
 	const char *found;
 

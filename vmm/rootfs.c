@@ -214,7 +214,7 @@ static const char *image_type(struct builder *b, const struct rootfs_root *root)
 		log_err("rootfs", "--root %s: %s", root->path, strerror(-err));
 		return NULL;
 	}
-	if (!type) {
+	if (!type || strlen(type) >= ROOTFS_TYPE_BYTES || strchr(type, ':')) {
 		log_err("rootfs",
 			"--root %s: no file system that is known (name it with "
 			"\",type=ext4\", for example)",
@@ -315,7 +315,12 @@ static int add_folder(struct builder *b, const char *option, const char *dir,
 
 	if (err)
 		return err;
-	if (mode == ROOTFS_WRITABLE && is_host_root(path)) {
+	if (mode == ROOTFS_READ_ONLY && !strcmp(path, "/")) {
+		log_err("rootfs",
+			"%s %s: that is where the root is (see --root)", option,
+			dir);
+		err = -EINVAL;
+	} else if (mode == ROOTFS_WRITABLE && is_host_root(path)) {
 		log_err("rootfs",
 			"%s %s: the host's own root is never writable in a "
 			"guest (name a folder below it)",

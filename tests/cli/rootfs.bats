@@ -21,6 +21,12 @@ make_linux() {
 	done
 }
 
+@test "a folder cannot stand where the root is" {
+	make_linux kernel
+	refuses "--ro /: that is where the root is (see --root)" \
+		run -k kernel --ro / -- true
+}
+
 @test "a root or folder that is not there is refused" {
 	make_linux kernel
 	echo text >file

@@ -413,9 +413,12 @@ static void a_console_has_several_watchers(void **state)
 	say(first, "{\"execute\":\"x-lkvm-console\"}");
 	hears(first, "{\"return\":{\"backlog\":5}}");
 	hears_bytes(first, "boot\n");
+	/* What the first one may not have been shown yet comes once, too. */
+	guest_says(s, "now ");
 	say(second, "{\"execute\":\"x-lkvm-console\",\"id\":1}");
-	hears(second, "{\"return\":{\"backlog\":5},\"id\":1}");
-	hears_bytes(second, "boot\n");
+	hears(second, "{\"return\":{\"backlog\":9},\"id\":1}");
+	hears_bytes(second, "boot\nnow ");
+	hears_bytes(first, "now ");
 	guest_says(s, "login: ");
 	hears_bytes(first, "login: ");
 	hears_bytes(second, "login: ");
@@ -458,6 +461,30 @@ static void what_a_watcher_sends_is_typed(void **state)
 	typed(s, "{\"a\"hi\n");
 	close(fd);
 	close(other);
+}
+
+/* More than a socket holds: the rest goes out after the client's last word. */
+static void what_was_shown_reaches_a_watcher_that_says_no_more(void **state)
+{
+	static char text[1000];
+	struct server *s = *state;
+	int watcher = greet(s);
+	size_t left = 400 * sizeof(text);
+	ssize_t got;
+
+	say(watcher, "{\"execute\":\"x-lkvm-console\"}");
+	hears(watcher, "{\"return\":{\"backlog\":0}}");
+	for (size_t said = 0; said < left;)
+		said += s->console->ops->write(s->console, text,
+					       MIN(sizeof(text), left - said));
+	usleep(20000);
+	works(s);
+	shutdown(watcher, SHUT_WR);
+	works(s);
+	while ((got = read(watcher, text, MIN(sizeof(text), left))) > 0)
+		left -= (size_t)got;
+	assert_int_equal(left, 0);
+	hears_end(watcher);
 }
 
 static void a_slow_watcher_holds_nobody_up(void **state)
@@ -515,6 +542,7 @@ int main(void)
 		SERVER_TEST(clients_are_limited),
 		SERVER_TEST(a_console_has_several_watchers),
 		SERVER_TEST(what_a_watcher_sends_is_typed),
+		SERVER_TEST(what_was_shown_reaches_a_watcher_that_says_no_more),
 		SERVER_TEST(a_slow_watcher_holds_nobody_up),
 		SERVER_TEST(a_second_server_has_no_such_place),
 	};
