@@ -61,6 +61,7 @@ struct guest_command {
 	pthread_mutex_t lock; /* guards the rest */
 	bool greeted; /* the NUL on stdio has come */
 	bool woken;
+	bool drop_caches; /* the guest is to be told so */
 	uint64_t stdout_bytes, stderr_bytes; /* that were taken */
 	bool in_refused; /* the device holds back messages */
 	size_t in_len;
@@ -141,7 +142,8 @@ static void tell_guest(struct guest_command *c, enum guest_message_type type,
 	    sizeof(header) + len > PENDING_BYTES - c->pending_len)
 		return;
 	memcpy(c->pending + c->pending_len, &header, sizeof(header));
-	memcpy(c->pending + c->pending_len + sizeof(header), data, len);
+	if (len)
+		memcpy(c->pending + c->pending_len + sizeof(header), data, len);
 	c->pending_len += sizeof(header) + len;
 	push_pending(c);
 }
@@ -319,14 +321,18 @@ static void on_wake(void *opaque, uint32_t events)
 	struct guest_header header;
 	unsigned int left = MESSAGES_A_TURN;
 	uint64_t expirations;
-	bool refused;
+	bool refused, drop;
 	int got;
 
 	(void)events;
 	(void)!read(c->wake_source.fd, &expirations, sizeof(expirations));
 	pthread_mutex_lock(&c->lock);
 	c->woken = false;
+	drop = c->drop_caches;
+	c->drop_caches = false;
 	pthread_mutex_unlock(&c->lock);
+	if (drop)
+		tell_guest(c, GUEST_DROP_CACHES, NULL, 0);
 	push_pending(c);
 	do {
 		got = take_message(c, &header, data);
@@ -399,6 +405,14 @@ void guest_command_watch(struct guest_command *c, struct console_hub *hub)
 		.opaque = c,
 	};
 	console_hub_observe(hub, &c->observer);
+}
+
+void guest_command_drop_caches(struct guest_command *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->drop_caches = true;
+	wake_locked(c);
+	pthread_mutex_unlock(&c->lock);
 }
 
 /* ---- the ports: the device's thread --------------------------------------- */

@@ -392,6 +392,8 @@ IN_CHILD(signals_are_passed_while_the_command_runs)
 	CHECK(guest_command_signal(guest->command, SIGINT));
 	expect_message(guest, GUEST_SIGNAL, &message, sizeof(message));
 	CHECK(le32toh(message.signo) == SIGINT);
+	guest_command_drop_caches(guest->command);
+	expect_message(guest, GUEST_DROP_CACHES, &message, 0);
 	send_exit(guest, 0, 0, 0);
 	expect_end(guest, 0, "");
 	CHECK(!guest_command_signal(guest->command, SIGINT));
