@@ -117,6 +117,20 @@ test_exec_terminated() {
 	ended 143
 }
 
+# The guest has nobody who would hear a power button.
+test_exec_stopped() {
+	export XDG_RUNTIME_DIR=$PWD
+	in_guest --name vm -- sh -c 'trap "echo asked; exit 6" TERM
+		echo ready; while :; do sleep 0.1; done'
+	"${command[@]}" </dev/null >console 2>errors &
+	pid=$!
+	await '^ready'
+	"$lkvm" stop vm
+	finish
+	ended 6
+	says '^asked'
+}
+
 test_exec_surroundings() {
 	mkdir -p add/etc add/tmp/here
 	echo 'root:x:0:0:root:/root:/bin/sh
@@ -289,6 +303,7 @@ for name in TERM INT HUP QUIT USR1 USR2; do
 	promise "-- COMMAND: SIG$name is passed on" test_exec_signal $name
 done
 promise "-- COMMAND: status 143 after SIGTERM" test_exec_terminated
+promise "-- COMMAND: lkvm stop asks it by SIGTERM" test_exec_stopped
 promise "-- COMMAND: folder, environment and user" test_exec_surroundings
 promise "-- COMMAND: --cwd that is not there" test_exec_no_folder
 promise "-- COMMAND: --user that is not there" test_exec_no_user
