@@ -131,6 +131,9 @@ static json_t *describe_files(struct vm *vm)
 	add_file(files, config->initrd, "read");
 	add_file(files, config->memory.hugetlbfs, "write");
 	add_file(files, config->dump_dtb, "write");
+	add_file(files, config->control, "listen");
+	add_file(files, config->events, "write");
+	add_file(files, config->klog, "write");
 	for (struct device *d = vm->machine.devices; d; d = d->next) {
 		const struct planned *planned = to_planned(d);
 
