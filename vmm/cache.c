@@ -48,19 +48,14 @@ void cache_key_init(struct cache_key *key)
 
 void cache_key_add_stat(struct cache_key *key, const struct stat *st)
 {
-	const uint64_t state[] = {
-		st->st_dev,
-		st->st_ino,
-		st->st_mode,
-		st->st_uid,
-		st->st_gid,
-		(uint64_t)st->st_size,
-		st->st_rdev,
-		(uint64_t)st->st_mtim.tv_sec,
-		(uint64_t)st->st_mtim.tv_nsec,
-	};
+	char text[256];
 
-	cache_key_add(key, state, sizeof(state));
+	snprintf(text, sizeof(text), "%jx %jx %x %u %u %jd %jx %jd.%09ld",
+		 (uintmax_t)st->st_dev, (uintmax_t)st->st_ino, st->st_mode,
+		 st->st_uid, st->st_gid, (intmax_t)st->st_size,
+		 (uintmax_t)st->st_rdev, (intmax_t)st->st_mtim.tv_sec,
+		 st->st_mtim.tv_nsec);
+	cache_key_add_text(key, text);
 }
 
 /*

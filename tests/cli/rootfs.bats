@@ -34,7 +34,7 @@ make_linux() {
 		run -k kernel --root no/such -- true
 	refuses "--ro no/such: No such file or directory" \
 		run -k kernel --ro no/such
-	refuses "--rw file: not a folder" run -k kernel --rw file -- true
+	refuses "--rw file: Not a directory" run -k kernel --rw file -- true
 	refuses "--root file: no file system that is known (name it with \",type=ext4\", for example)" \
 		run -k kernel --root file -- true
 	refuses '--root .: ",type=" is for images' \

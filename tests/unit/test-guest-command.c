@@ -392,6 +392,8 @@ IN_CHILD(signals_are_passed_while_the_command_runs)
 	CHECK(guest_command_signal(guest->command, SIGINT));
 	expect_message(guest, GUEST_SIGNAL, &message, sizeof(message));
 	CHECK(le32toh(message.signo) == SIGINT);
+	guest_command_drop_caches(guest->command);
+	expect_message(guest, GUEST_DROP_CACHES, &message, 0);
 	send_exit(guest, 0, 0, 0);
 	expect_end(guest, 0, "");
 	CHECK(!guest_command_signal(guest->command, SIGINT));
@@ -467,6 +469,21 @@ IN_CHILD(messages_may_come_byte_by_byte)
 		usleep(1000);
 	}
 	CHECK(say(guest, CONTROL, &hello, sizeof(hello)) == sizeof(hello));
+	expect_start(guest);
+	guest_destroy(guest);
+}
+
+IN_CHILD(many_messages_are_handled_in_several_turns)
+{
+	struct streams streams;
+	struct guest *guest;
+
+	redirect(&streams);
+	guest = guest_create();
+	for (int i = 0; i < 200; i++)
+		send_message(guest, GUEST_STARTED, "", 0);
+	send_hello(guest);
+	guest_run(guest);
 	expect_start(guest);
 	guest_destroy(guest);
 }
@@ -589,6 +606,7 @@ int main(void)
 		cmocka_unit_test(a_message_of_the_wrong_length_ends_it),
 		cmocka_unit_test(another_version_ends_it),
 		cmocka_unit_test(messages_may_come_byte_by_byte),
+		cmocka_unit_test(many_messages_are_handled_in_several_turns),
 		cmocka_unit_test(a_line_on_the_console_tells_before_hello_only),
 		cmocka_unit_test(a_reset_starts_over),
 		cmocka_unit_test(init_is_small_and_needs_no_library),
