@@ -199,6 +199,9 @@ int root_folder_complete(struct run_options *options, bool sandbox)
 			       "or --sandbox SCRIPT)");
 		return -EINVAL;
 	}
+	/* As kvmtool's users expect it, who look for crashes there. */
+	if (sandbox && !options->klog)
+		options->klog = "fd:2";
 	if (sandbox && !folder->found && !options->rootfs.root.path)
 		err = take_default(options);
 	if (!err && options->sandbox)
