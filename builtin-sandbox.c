@@ -31,11 +31,11 @@ static int find_folder(const char *value, char **out, bool *named)
 {
 	char *item = strdup(value);
 	char *path = NULL;
-	int err = item ? 0 : -ENOMEM;
+	int err;
 
 	*out = NULL;
-	if (err)
-		return err;
+	if (!item)
+		return -ENOMEM;
 	options_cut(item);
 	if (root_folder_exists(item)) {
 		*out = item;
