@@ -14,7 +14,8 @@ every_device() {
 		-n "mode=tap,script=$scratch/up,pcap=$scratch/pcap"
 		-n mode=user --rng --balloon --vsock "7,unix=$scratch/vsock"
 		--port "name=log,to=file:$scratch/log" --console virtio
-		--dump-dtb "$scratch/dtb" --debug-exit)
+		--dump-dtb "$scratch/dtb" --debug-exit
+		--events "$scratch/events")
 	printf '#!/bin/sh\ntouch %s/ran\n' "$scratch" >up
 	chmod +x up
 }
@@ -66,7 +67,8 @@ every_device() {
 		"read-write share" "read-write /dev/net/tun" \
 		"run +$scratch/up" "write +$scratch/pcap" "run +passt" \
 		"listen +$scratch/vsock" "port +file:$scratch/log" \
-		"write +$scratch/dtb"; do
+		"write +$scratch/dtb" "write +$scratch/events" \
+		"listen +$scratch/lkvm/box.sock"; do
 		grep -qE -- "^ *$line" <<<"$out" || {
 			echo "missing: $line"
 			return 1
