@@ -246,6 +246,27 @@ static void the_end_of_a_panic_is_an_end(void **state)
 	assert_int_equal(ended(f, VM_END_RESET), STATUS_PANIC);
 }
 
+/* All of it must have been read before anybody boots again. */
+static void what_was_said_comes_before_a_reset(void **state)
+{
+	struct fixture *f = *state;
+
+	f->config.on_reset = ON_RESET_RESET;
+	add(&f->config.expect, &f->expect[0], "good");
+	start(f);
+	say(f, "good\n");
+	assert_int_equal(ended(f, VM_END_RESET), STATUS_OK);
+}
+
+static void a_reset_in_a_panic_is_one(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	say(f, "Kernel panic - not syncing: x\n");
+	assert_int_equal(ended(f, VM_END_RESET), STATUS_PANIC);
+}
+
 static void words_alone_are_no_panic(void **state)
 {
 	struct fixture *f = *state;
@@ -313,6 +334,8 @@ int main(void)
 		END_TEST(what_was_said_comes_before_a_signal),
 		END_TEST(a_signal_after_the_end_is_too_late),
 		END_TEST(the_end_of_a_panic_is_an_end),
+		END_TEST(what_was_said_comes_before_a_reset),
+		END_TEST(a_reset_in_a_panic_is_one),
 		END_TEST(words_alone_are_no_panic),
 		END_TEST(a_panic_that_pauses_is_remembered),
 		END_TEST(a_paused_guest_is_woken_to_hear),
