@@ -17,7 +17,7 @@ struct balloon_options {
 #define FIELD(name) offsetof(struct balloon_options, name)
 
 const struct option_desc balloon_options[] = {
-	CLIENT_OPTIONS(balloon_options, choice),
+	CLIENT_OPTIONS(balloon_options),
 	{ OPTION_SIZE, 'i', "inflate", "MB", "take so much more from the guest",
 	  .offset = FIELD(inflate), .min = MIB, .unit = MIB },
 	{ OPTION_SIZE, 'd', "deflate", "MB", "give so much back to the guest",
@@ -59,21 +59,20 @@ static int change(struct client *c, const struct balloon_options *options,
 {
 	uint64_t memory = number(state, "memory");
 	uint64_t target = number(state, "target");
-	json_t *arguments;
+	/* QMP counts what the guest keeps. */
+	uint64_t keeps = memory - MIN(target, memory);
 
-	if (options->inflate > memory - MIN(target, memory))
-		return client_fail(
-			c, -ERANGE, "the guest has only %s left",
-			format_size(memory - MIN(target, memory)).text);
+	if (options->inflate > keeps)
+		return client_fail(c, -ERANGE, "the guest has only %s left",
+				   format_size(keeps).text);
 	if (options->deflate > target)
 		return client_fail(c, -ERANGE,
 				   "the balloon shall have only %s already",
 				   format_size(target).text);
-	/* QMP counts what the guest keeps. */
-	arguments = json_pack("{s:I}", "value",
-			      (json_int_t)(memory - target - options->inflate +
-					   options->deflate));
-	return client_execute(c, "balloon", arguments, NULL);
+	keeps += options->deflate - options->inflate;
+	return client_execute(c, "balloon",
+			      json_pack("{s:I}", "value", (json_int_t)keeps),
+			      NULL);
 }
 
 static int balloon_one(struct client *c, void *opaque)

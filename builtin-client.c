@@ -226,7 +226,7 @@ int client_connect(struct client *c)
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 	struct control_path path;
-	json_t *greeting;
+	json_t *greeting = NULL;
 	int err;
 
 	/* A slash is in no name: that is a path, as of `run --control`. */

@@ -25,7 +25,7 @@ struct debug_options {
 #define FIELD(name) offsetof(struct debug_options, name)
 
 const struct option_desc debug_options[] = {
-	CLIENT_OPTIONS(debug_options, choice),
+	CLIENT_OPTIONS(debug_options),
 	{ OPTION_FLAG, 'd', "dump", NULL, "print the registers of all vCPUs",
 	  .offset = FIELD(dump) },
 	{ OPTION_UINT, 'm', "nmi", "VCPU", "send an NMI to this vCPU",
@@ -88,10 +88,10 @@ static void print_registers(const struct client_set *set)
 
 		if (c->result && set->count > 1)
 			printf("%s:\n", c->name);
-		json_array_foreach(c->result, at, text)
-			printf("%s", json_is_string(text) ?
-					     json_string_value(text) :
-					     "");
+		json_array_foreach(c->result, at, text) {
+			if (json_is_string(text))
+				fputs(json_string_value(text), stdout);
+		}
 	}
 }
 

@@ -15,13 +15,15 @@
 #include <lkvm/commands.h>
 #include <lkvm/control-path.h>
 #include <lkvm/log.h>
+#include <lkvm/root-folder.h>
 #include <lkvm/vm.h>
 
 /* A socket that is younger may be one that its VM does not listen on yet. */
 #define STALE_SECONDS 5
 
 struct list_options {
-	bool instances; /* the only thing there is to list; kvmtool's option */
+	bool instances; /* VMs: what is listed if nothing is said */
+	bool roots;
 	bool json;
 	bool help;
 };
@@ -31,6 +33,9 @@ struct list_options {
 const struct option_desc list_options[] = {
 	{ OPTION_FLAG, 'i', "instances", NULL, "list VMs (the default)",
 	  .offset = FIELD(instances) },
+	{ OPTION_FLAG, 'r', "rootfs", NULL,
+	  "list root folders that 'lkvm setup' has made",
+	  .offset = FIELD(roots) },
 	{ OPTION_FLAG, 0, "json", NULL, "as a JSON array",
 	  .offset = FIELD(json) },
 	{ OPTION_FLAG, 'h', "help", NULL, "explain the command",
@@ -143,8 +148,9 @@ static void print_table(const json_t *list)
 
 	printf("%-20s %8s %-14s %4s %8s %10s  %s\n", "NAME", "PID", "STATE",
 	       "CPUS", "MEMORY", "UPTIME", "KERNEL");
-	json_array_foreach(list, i, vm)
+	json_array_foreach(list, i, vm) {
 		print_vm(vm);
+	}
 }
 
 static int list_all(bool json)
@@ -167,9 +173,37 @@ static int list_all(bool json)
 	return list ? STATUS_OK : STATUS_LKVM_FAILED;
 }
 
+static void add_root(const char *name, void *list)
+{
+	json_array_append_new(list, json_string(name));
+}
+
+static int list_roots(bool json)
+{
+	json_t *list = json_array();
+	int err = root_folder_each(add_root, list);
+	json_t *name;
+	size_t i;
+
+	if (err) {
+		log_err("list", "cannot look for root folders: %s",
+			strerror(-err));
+		json_decref(list);
+		return STATUS_LKVM_FAILED;
+	}
+	if (json)
+		client_print_json(list);
+	else
+		json_array_foreach(list, i, name)
+			puts(json_string_value(name));
+	json_decref(list);
+	return STATUS_OK;
+}
+
 int command_list(int argc, char **argv)
 {
 	struct list_options options = { 0 };
+	int status = STATUS_OK;
 	int nr_args;
 
 	if (options_parse(list_options, "list", argc, argv, &options, &nr_args,
@@ -184,5 +218,14 @@ int command_list(int argc, char **argv)
 		log_err("list", "list takes no arguments, got '%s'", argv[0]);
 		return STATUS_LKVM_FAILED;
 	}
-	return list_all(options.json);
+	if (options.instances && options.roots && options.json) {
+		log_err("list", "--json lists instances or root folders, not "
+				"both");
+		return STATUS_LKVM_FAILED;
+	}
+	if (options.instances || !options.roots)
+		status = list_all(options.json);
+	if (options.roots && status == STATUS_OK)
+		status = list_roots(options.json);
+	return status;
 }

@@ -8,7 +8,7 @@ struct pause_options {
 };
 
 const struct option_desc pause_options[] = {
-	CLIENT_OPTIONS(pause_options, choice),
+	CLIENT_OPTIONS(pause_options),
 	{ .kind = OPTION_END },
 };
 

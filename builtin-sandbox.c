@@ -225,7 +225,7 @@ static int put_script(const struct root_folder_options *folder)
 	if (!err && mkdirat(root, "virt", 0755) && errno != EEXIST)
 		err = -errno;
 	if (!err)
-		err = root_folder_put(root, ROOT_FOLDER_SCRIPT + 1, 0755, from);
+		err = root_folder_put(root, &ROOT_FOLDER_SCRIPT[1], 0755, from);
 	if (err)
 		log_err("run", "cannot put %s into %s: %s", folder->script,
 			folder->found, strerror(-err));

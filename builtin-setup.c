@@ -4,6 +4,7 @@
  * folders are its own; programs and libraries come from the host, read-only,
  * when it is used (builtin-sandbox.c).
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -42,6 +43,44 @@ bool root_folder_exists(const char *path)
 	struct stat st;
 
 	return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* For scandir(3): what may be one of setup's. */
+static int is_name(const struct dirent *entry)
+{
+	char *path;
+	int is = 0;
+
+	if (!root_folder_path(entry->d_name, &path)) {
+		is = root_folder_exists(path);
+		free(path);
+	}
+	return is;
+}
+
+int root_folder_each(void (*found)(const char *name, void *opaque),
+		     void *opaque)
+{
+	const char *home = getenv("HOME");
+	struct dirent **names;
+	char *path;
+	int n, err = 0;
+
+	if (!home)
+		return -ENOENT;
+	if (asprintf(&path, "%s/.lkvm", home) < 0)
+		return -ENOMEM;
+	n = scandir(path, &names, is_name, alphasort);
+	if (n < 0)
+		err = errno == ENOENT ? 0 : -errno;
+	free(path);
+	for (int i = 0; i < n; i++) {
+		found(names[i]->d_name, opaque);
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+	return err;
 }
 
 /* ---- below a folder in which others write -------------------------------- */

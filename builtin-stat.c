@@ -16,7 +16,7 @@ struct stat_options {
 #define FIELD(name) offsetof(struct stat_options, name)
 
 const struct option_desc stat_options[] = {
-	CLIENT_OPTIONS(stat_options, choice),
+	CLIENT_OPTIONS(stat_options),
 	{ OPTION_FLAG, 'm', "memory", NULL,
 	  "what the guest says of its memory, by its balloon",
 	  .offset = FIELD(memory) },
@@ -54,8 +54,9 @@ static void print_table(const struct client *c)
 	printf("%-10s %-24s %12s\n", "who", "what", "count");
 	/* Of --memory, the host's numbers stand beside the guest's. */
 	print_integers("balloon", c->result);
-	json_object_foreach(c->result, key, value)
+	json_object_foreach(c->result, key, value) {
 		print_integers(key, value);
+	}
 }
 
 static void print_tables(const struct client_set *set)

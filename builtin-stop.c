@@ -24,7 +24,7 @@ struct stop_options {
 #define FIELD(name) offsetof(struct stop_options, name)
 
 const struct option_desc stop_options[] = {
-	CLIENT_OPTIONS(stop_options, choice),
+	CLIENT_OPTIONS(stop_options),
 	{ OPTION_UINT, 't', "timeout", "SECONDS",
 	  "how long a VM may take to power off (default: 60)",
 	  .offset = FIELD(seconds), .min = 1, .max = MAX_SECONDS },
@@ -41,17 +41,20 @@ static int press_power_button(struct client *c)
 {
 	const char *text;
 	json_t *status;
+	bool runs;
 	int err = client_execute(c, "query-status", NULL, &status);
 
 	if (err)
 		return err;
 	text = json_string_value(json_object_get(status, "status"));
-	if (text && !strcmp(text, "paused"))
+	runs = text && !strcmp(text, "running");
+	if (text && !strcmp(text, "paused")) {
 		err = client_execute(c, "cont", NULL, NULL);
-	else if (text && strcmp(text, "running") != 0)
-		err = client_execute(c, "quit", NULL, NULL);
+		runs = true;
+	}
 	if (!err)
-		err = client_execute(c, "system_powerdown", NULL, NULL);
+		err = client_execute(c, runs ? "system_powerdown" : "quit",
+				     NULL, NULL);
 	json_decref(status);
 	return err;
 }

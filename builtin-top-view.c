@@ -208,10 +208,13 @@ void top_draw(const json_t *vms, unsigned int rows, unsigned int cols,
 	print_line(&s, line);
 	json_array_foreach(vms, i, vm) {
 		draw_vm(&s, vm);
-		json_object_foreach(json_object_get(vm, "vcpus"), who, rates)
+		json_object_foreach(json_object_get(vm, "vcpus"), who, rates) {
 			draw_row(&s, who, rates);
-		json_object_foreach(json_object_get(vm, "devices"), who, rates)
+		}
+		json_object_foreach(json_object_get(vm, "devices"), who,
+				    rates) {
 			if (json_object_size(rates))
 				draw_row(&s, who, rates);
+		}
 	}
 }

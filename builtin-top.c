@@ -34,7 +34,7 @@ struct top_options {
 #define FIELD(name) offsetof(struct top_options, name)
 
 const struct option_desc top_options[] = {
-	CLIENT_OPTIONS(top_options, choice),
+	CLIENT_OPTIONS(top_options),
 	{ OPTION_UINT, 'i', "interval", "SECONDS",
 	  "from one view to the next (default: 2)", .offset = FIELD(interval),
 	  .min = 1, .max = 3600 },

@@ -172,7 +172,7 @@ static void keep(struct init *init, int err)
 static void make_pipes(struct init *init, struct start *start,
 		       struct command *command)
 {
-	int fds[2];
+	int fds[2] = { -1, -1 };
 
 	keep(init, sys_pipe(fds));
 	start->fds[0] = fds[0];
@@ -249,7 +249,7 @@ static void fork_and_wait(struct init *init, struct start *start,
 			  struct command *command)
 {
 	struct failure failure;
-	int report[2];
+	int report[2] = { -1, -1 };
 	long n;
 
 	keep(init, sys_pipe(report));

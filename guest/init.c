@@ -222,7 +222,7 @@ void init_main(void)
 	net_up(&init);
 	receive_start(&init, &size);
 	command_start(&init, &size, &command);
-	init_send(&init, GUEST_STARTED, NULL, 0);
+	init_send(&init, GUEST_STARTED, "", 0);
 	relay(&init, &command);
 	init_end(&init);
 }

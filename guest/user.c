@@ -39,7 +39,7 @@ static char *split_line(char *line, char **fields, unsigned int count)
 static bool find_line(struct user *user, const char *name, long uid)
 {
 	char *line = read_text("/etc/passwd");
-	char *fields[7];
+	char *fields[7] = { 0 };
 
 	while (line && *line) {
 		line = split_line(line, fields, 7);
@@ -74,7 +74,7 @@ static bool is_member(char *members, const char *name)
 static void find_groups(struct user *user)
 {
 	char *line = read_text("/etc/group");
-	char *fields[4];
+	char *fields[4] = { 0 };
 
 	while (line && *line && user->nr_groups < USER_MAX_GROUPS) {
 		line = split_line(line, fields, 4);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <lkvm/9p.h>
+#include <lkvm/util.h>
 
 static struct p9_fid **bucket_of(struct p9_fids *fids, uint32_t id)
 {
@@ -99,6 +100,22 @@ int p9_fid_insert(struct p9_fids *fids, struct p9_fid *fid, uint32_t id)
 	}
 	pthread_mutex_unlock(&fids->lock);
 	return err;
+}
+
+bool p9_fids_crowded(struct p9_server *server)
+{
+	unsigned int max = MIN(P9_MAX_FIDS, (unsigned int)server->share.max_fd);
+	struct p9_fids *fids = &server->fids;
+	bool crowded;
+
+	pthread_mutex_lock(&fids->lock);
+	if (fids->count <= max / 2)
+		fids->mark = max / 2;
+	crowded = fids->mark && fids->count > fids->mark;
+	if (crowded)
+		fids->mark = fids->count + max / 8;
+	pthread_mutex_unlock(&fids->lock);
+	return crowded;
 }
 
 int p9_fid_replace(struct p9_fids *fids, struct p9_fid *old, struct p9_fid *fid)

@@ -124,6 +124,7 @@ static void count_locked(struct p9 *p9, const struct p9_message *message)
 
 static void answer_locked(struct p9 *p9, struct request *req)
 {
+	struct machine *machine = p9->vdev.machine;
 	struct virtq *vq = &p9->vdev.queue[0];
 
 	count_locked(p9, &req->message);
@@ -144,6 +145,8 @@ static void answer_locked(struct p9 *p9, struct request *req)
 		begin_locked(p9, p9->version);
 	}
 	virtio_device_signal(&p9->vdev, vq);
+	if (machine->drop_caches && p9_fids_crowded(&p9->server))
+		machine->drop_caches(machine);
 	idle_locked(p9);
 }
 

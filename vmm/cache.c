@@ -48,26 +48,25 @@ void cache_key_init(struct cache_key *key)
 
 void cache_key_add_stat(struct cache_key *key, const struct stat *st)
 {
-	const uint64_t state[] = {
-		st->st_dev,
-		st->st_ino,
-		st->st_mode,
-		st->st_uid,
-		st->st_gid,
-		(uint64_t)st->st_size,
-		st->st_rdev,
-		(uint64_t)st->st_mtim.tv_sec,
-		(uint64_t)st->st_mtim.tv_nsec,
-	};
+	char text[256];
 
-	cache_key_add(key, state, sizeof(state));
+	snprintf(text, sizeof(text), "%jx %jx %x %u %u %jd %jx %jd.%09ld",
+		 (uintmax_t)st->st_dev, (uintmax_t)st->st_ino, st->st_mode,
+		 st->st_uid, st->st_gid, (intmax_t)st->st_size,
+		 (uintmax_t)st->st_rdev, (intmax_t)st->st_mtim.tv_sec,
+		 st->st_mtim.tv_nsec);
+	cache_key_add_text(key, text);
 }
 
-/* The cache's folder; made when @make. False: there is none. */
+/*
+ * The cache's folder; made when @make. False: there is none that is this
+ * user's own (with sudo, $HOME may be another's).
+ */
 static bool find_folder(char path[PATH_MAX], bool make)
 {
 	const char *base = getenv("XDG_CACHE_HOME");
 	const char *home = getenv("HOME");
+	struct stat st;
 	int len;
 
 	/* Relative paths are invalid, the specification says. */
@@ -82,7 +81,10 @@ static bool find_folder(char path[PATH_MAX], bool make)
 	if (make)
 		mkdir(path, 0700);
 	snprintf(path + len, PATH_MAX - (size_t)len, "/lkvm");
-	return !make || !mkdir(path, 0700) || errno == EEXIST;
+	if (make)
+		mkdir(path, 0700);
+	return !lstat(path, &st) && S_ISDIR(st.st_mode) &&
+	       st.st_uid == geteuid();
 }
 
 void cache_stat(struct stat *st)

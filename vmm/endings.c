@@ -414,8 +414,6 @@ static int status_without_command(struct vm *vm)
 		log_err("vm", "the guest %s before the command ran", how);
 		print_tail(vm);
 		return STATUS_LKVM_FAILED;
-	case COMMAND_OVER:
-		return guest_command_status(vm->command);
 	default:
 		break;
 	}
@@ -423,11 +421,22 @@ static int status_without_command(struct vm *vm)
 	return vm->end == VM_END_RESET ? STATUS_RESET : STATUS_OK;
 }
 
+/* Then it is no news what the guest does after that. */
+static bool command_is_over(const struct vm *vm)
+{
+	return vm->command &&
+	       guest_command_state(vm->command) == COMMAND_OVER &&
+	       (vm->end == VM_END_COMMAND || vm->end == VM_END_POWEROFF ||
+		vm->end == VM_END_RESET || vm->end == VM_END_PANIC);
+}
+
 /* What the way in which it ended means by itself. */
 static int status_of_end(struct vm *vm)
 {
 	unsigned int detail = vm->end_detail;
 
+	if (command_is_over(vm))
+		return guest_command_status(vm->command);
 	if (vm->command &&
 	    (vm->end == VM_END_POWEROFF || vm->end == VM_END_RESET))
 		return status_without_command(vm);
@@ -437,6 +446,7 @@ static int status_of_end(struct vm *vm)
 	case VM_END_USER_RESET:
 	case VM_END_QUIT:
 	case VM_END_DECIDED:
+	case VM_END_COMMAND: /* is over, see above */
 		break;
 	case VM_END_RESET:
 		if (vm->config->on_reset != ON_RESET_FAIL)
@@ -446,8 +456,6 @@ static int status_of_end(struct vm *vm)
 	case VM_END_PANIC:
 		log_err("vm", "the guest kernel panicked");
 		return STATUS_PANIC;
-	case VM_END_COMMAND:
-		return (int)detail;
 	case VM_END_DEBUG_EXIT:
 		return (int)((detail << 1 | 1) & 0xff);
 	case VM_END_SIGNAL:

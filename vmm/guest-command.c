@@ -29,6 +29,9 @@
 /* Messages for a guest that does not read; more are dropped. */
 #define PENDING_BYTES 4096
 
+/* Then others on the main thread get a turn. */
+#define MESSAGES_A_TURN 64
+
 /* How much of a line on the console is looked at. */
 #define CONSOLE_LINE 512
 
@@ -58,6 +61,7 @@ struct guest_command {
 	pthread_mutex_t lock; /* guards the rest */
 	bool greeted; /* the NUL on stdio has come */
 	bool woken;
+	bool drop_caches; /* the guest is to be told so */
 	uint64_t stdout_bytes, stderr_bytes; /* that were taken */
 	bool in_refused; /* the device holds back messages */
 	size_t in_len;
@@ -138,7 +142,8 @@ static void tell_guest(struct guest_command *c, enum guest_message_type type,
 	    sizeof(header) + len > PENDING_BYTES - c->pending_len)
 		return;
 	memcpy(c->pending + c->pending_len, &header, sizeof(header));
-	memcpy(c->pending + c->pending_len + sizeof(header), data, len);
+	if (len)
+		memcpy(c->pending + c->pending_len + sizeof(header), data, len);
 	c->pending_len += sizeof(header) + len;
 	push_pending(c);
 }
@@ -314,15 +319,20 @@ static void on_wake(void *opaque, uint32_t events)
 	struct guest_command *c = opaque;
 	char data[GUEST_MESSAGE_MAX + 1];
 	struct guest_header header;
+	unsigned int left = MESSAGES_A_TURN;
 	uint64_t expirations;
-	bool refused;
+	bool refused, drop;
 	int got;
 
 	(void)events;
 	(void)!read(c->wake_source.fd, &expirations, sizeof(expirations));
 	pthread_mutex_lock(&c->lock);
 	c->woken = false;
+	drop = c->drop_caches;
+	c->drop_caches = false;
 	pthread_mutex_unlock(&c->lock);
+	if (drop)
+		tell_guest(c, GUEST_DROP_CACHES, NULL, 0);
 	push_pending(c);
 	do {
 		got = take_message(c, &header, data);
@@ -330,13 +340,15 @@ static void on_wake(void *opaque, uint32_t events)
 			got = handle_message(c, header.type, data, header.len) ?
 				      -EPROTO :
 				      1;
-	} while (got > 0);
+	} while (got > 0 && --left);
 	if (got < 0)
 		end(c, STATUS_LKVM_FAILED,
 		    "what runs in the guest is not lkvm's init");
 	pthread_mutex_lock(&c->lock);
 	refused = c->in_refused;
 	c->in_refused = false;
+	if (got > 0)
+		wake_locked(c);
 	pthread_mutex_unlock(&c->lock);
 	if (refused && c->control.frontend)
 		c->control.frontend->writable(c->control.opaque);
@@ -353,9 +365,12 @@ static void look_at_line(struct guest_command *c)
 	} signs[] = {
 		{ "Failed to execute " GUEST_INIT_PATH,
 		  "this kernel does not run programs of this host's kind" },
+		{ "Initramfs unpacking failed",
+		  "the initrd is broken, or does not fit into memory" },
 		{ "VFS: Unable to mount root fs",
 		  "this kernel did not unpack its initrd "
-		  "(CONFIG_BLK_DEV_INITRD, or more memory with --mem)" },
+		  "(is --initrd broken? CONFIG_BLK_DEV_INITRD and enough "
+		  "memory are needed)" },
 	};
 	const char *found;
 
@@ -390,6 +405,14 @@ void guest_command_watch(struct guest_command *c, struct console_hub *hub)
 		.opaque = c,
 	};
 	console_hub_observe(hub, &c->observer);
+}
+
+void guest_command_drop_caches(struct guest_command *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->drop_caches = true;
+	wake_locked(c);
+	pthread_mutex_unlock(&c->lock);
 }
 
 /* ---- the ports: the device's thread --------------------------------------- */

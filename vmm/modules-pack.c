@@ -303,8 +303,8 @@ static int add_module(const struct closure *c, unsigned int index,
 		      const char *name, struct initrd *archive)
 {
 	char path[PATH_MAX], target[PATH_MAX];
-	size_t len;
-	void *data;
+	void *data = NULL;
+	size_t len = 0;
 	int err;
 
 	module_path(c, index, path);

@@ -198,8 +198,8 @@ static void tree_release(struct tree *tree)
 
 /* ---- making it ----------------------------------------------------------- */
 
-/* The tool of @type, or NULL when it is not installed; also in sbin. */
-static const char *find_tool(const char *type, char path[PATH_MAX])
+/* Is the tool of @type installed, and where? Also in sbin. */
+static bool find_tool(const char *type, char path[PATH_MAX])
 {
 	static const char *const folders[] = {
 		"/usr/bin", "/usr/sbin",      "/bin",
@@ -210,9 +210,9 @@ static const char *find_tool(const char *type, char path[PATH_MAX])
 	for (unsigned int i = 0; i < ARRAY_SIZE(folders); i++) {
 		snprintf(path, PATH_MAX, "%s/%s", folders[i], name);
 		if (!access(path, X_OK))
-			return path;
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
 bool rootfs_image_possible(const char *type)
@@ -248,8 +248,11 @@ static int run_tool(char *const *argv, const char *dir)
 	int err, status;
 	pid_t pid;
 
-	if (words < 0)
-		return -errno;
+	if (words < 0) {
+		err = errno;
+		log_err("rootfs", "cannot run %s: %s", argv[0], strerror(err));
+		return -err;
+	}
 	spawn_attributes(&attr, 0);
 	posix_spawn_file_actions_init(&files);
 	err = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0) ?:
@@ -277,17 +280,18 @@ static int make_image(const struct tree *tree, const char *type,
 		      const char *target)
 {
 	char tool[PATH_MAX];
-	char *argv[16 + ROOTFS_MAX_LEFT_OUT] = { (char *)find_tool(type,
-								   tool) };
+	char *argv[16 + ROOTFS_MAX_LEFT_OUT] = { tool };
 	char *options[ROOTFS_MAX_LEFT_OUT] = { NULL };
 	unsigned int n = 1, i;
-	int err = 0;
+	int err = find_tool(type, tool) ? 0 : -ENOENT;
 
 	if (!strcmp(type, "erofs")) {
 		for (i = 0; i < tree->nr_left_out && !err; i++) {
 			if (asprintf(&options[i], "--exclude-path=%s",
-				     tree->left_out[i]) < 0)
+				     tree->left_out[i]) < 0) {
+				options[i] = NULL;
 				err = -ENOMEM;
+			}
 			argv[n++] = options[i];
 		}
 		argv[n++] = (char *)target;

@@ -124,28 +124,23 @@ static struct rootfs_part *add_part(struct builder *b, char *path,
 /* ---- folders ------------------------------------------------------------- */
 
 /*
- * The absolute path of @dir, without links, is the caller's. @option is for
- * messages.
+ * The absolute path of @dir, without links, which is the caller's; or NULL with
+ * *@err after saying why, where @option is what named it.
  */
-static int find_dir(const char *option, const char *dir, char **out)
+static char *find_dir(const char *option, const char *dir, int *err)
 {
 	char *path = realpath(dir, NULL);
 	struct stat st;
-	int err;
 
-	if (!path || stat(path, &st)) {
-		err = -errno;
-		log_err("rootfs", "%s %s: %s", option, dir, strerror(-err));
-		free(path);
-		return err;
+	if (path && !stat(path, &st)) {
+		if (S_ISDIR(st.st_mode))
+			return path;
+		errno = ENOTDIR;
 	}
-	if (!S_ISDIR(st.st_mode)) {
-		log_err("rootfs", "%s %s: not a folder", option, dir);
-		free(path);
-		return -ENOTDIR;
-	}
-	*out = path;
-	return 0;
+	*err = -errno;
+	log_err("rootfs", "%s %s: %s", option, dir, strerror(-*err));
+	free(path);
+	return NULL;
 }
 
 /* By whatever name: a bind mount of it is the same folder. */
@@ -214,7 +209,7 @@ static const char *image_type(struct builder *b, const struct rootfs_root *root)
 		log_err("rootfs", "--root %s: %s", root->path, strerror(-err));
 		return NULL;
 	}
-	if (!type) {
+	if (!type || strlen(type) >= ROOTFS_TYPE_BYTES || strchr(type, ':')) {
 		log_err("rootfs",
 			"--root %s: no file system that is known (name it with "
 			"\",type=ext4\", for example)",
@@ -250,9 +245,8 @@ static int root_of_image(struct builder *b, const struct rootfs_root *root)
 	return 0;
 }
 
-static int add_made_image(struct builder *b, const char *path,
-			  const char *type, enum rootfs_mode mode,
-			  const char *target)
+static int add_made_image(struct builder *b, const char *path, const char *type,
+			  enum rootfs_mode mode, const char *target)
 {
 	char *image;
 	int fd = -1;
@@ -310,12 +304,17 @@ static int add_image(struct builder *b, const char *path, enum rootfs_mode mode,
 static int add_folder(struct builder *b, const char *option, const char *dir,
 		      enum rootfs_mode mode, const char *target)
 {
-	char *path = NULL;
-	int err = find_dir(option, dir, &path);
+	int err = 0;
+	char *path = find_dir(option, dir, &err);
 
-	if (err)
+	if (!path)
 		return err;
-	if (mode == ROOTFS_WRITABLE && is_host_root(path)) {
+	if (mode == ROOTFS_READ_ONLY && !strcmp(path, "/")) {
+		log_err("rootfs",
+			"%s %s: that is where the root is (see --root)", option,
+			dir);
+		err = -EINVAL;
+	} else if (mode == ROOTFS_WRITABLE && is_host_root(path)) {
 		log_err("rootfs",
 			"%s %s: the host's own root is never writable in a "
 			"guest (name a folder below it)",

@@ -328,6 +328,12 @@ static int open_klog(struct vm *vm)
 	return err;
 }
 
+static void on_drop_caches(struct machine *machine)
+{
+	guest_command_drop_caches(
+		container_of(machine, struct vm, machine)->command);
+}
+
 /* The command has the terminal, and the console a file or nothing. */
 static int create_command(struct vm *vm, struct chardev **console)
 {
@@ -342,6 +348,8 @@ static int create_command(struct vm *vm, struct chardev **console)
 		terminal_set_plain(vm->terminal);
 	err = guest_command_create(vm->machine.loop, vm->terminal, &callbacks,
 				   &vm->command);
+	if (!err)
+		vm->machine.drop_caches = on_drop_caches;
 	if (err || !vm->klog)
 		return err;
 	err = stream_start(vm->klog, vm->machine.loop);

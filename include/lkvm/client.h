@@ -54,24 +54,14 @@ struct client_choice {
 	bool all_by_default; /* the command's word: no name means all */
 };
 
-/* The first lines of such a command's option table. */
-#define CLIENT_OPTIONS(type, member)                                   \
-	{ OPTION_STRING,                                               \
-	  'n',                                                         \
-	  "name",                                                      \
-	  "NAME",                                                      \
-	  "the VM of this name",                                       \
-	  .offset = offsetof(struct type, member.name) },              \
-		{ OPTION_FLAG,                                         \
-		  'a',                                                 \
-		  "all",                                               \
-		  NULL,                                                \
-		  "all VMs of this user",                              \
-		  .offset = offsetof(struct type, member.all) },       \
-	{                                                              \
-		OPTION_FLAG, 'h', "help", NULL, "explain the command", \
-			.offset = offsetof(struct type, member.help)   \
-	}
+/* The first lines of the table of struct @type, whose member choice it is. */
+#define CLIENT_OPTIONS(type)                                           \
+	{ OPTION_STRING, 'n', "name", "NAME", "the VM of this name",   \
+	  .offset = offsetof(struct type, choice.name) },              \
+	{ OPTION_FLAG, 'a', "all", NULL, "all VMs of this user",       \
+	  .offset = offsetof(struct type, choice.all) },               \
+	{ OPTION_FLAG, 'h', "help", NULL, "explain the command",       \
+	  .offset = offsetof(struct type, choice.help) }
 
 /*
  * Parse a client command's @argv by @table into @options, in which @choice

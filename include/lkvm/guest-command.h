@@ -75,6 +75,9 @@ void guest_command_destroy(struct guest_command *command);
 void guest_command_ports(struct guest_command *command,
 			 struct virtio_console_options *options);
 
+/* Let the guest's kernel forget names and inodes that it caches. Any thread. */
+void guest_command_drop_caches(struct guest_command *command);
+
 /*
  * Pass @signo on to the command. Returns false if there is none to take it,
  * yet or any more.

@@ -67,6 +67,7 @@ enum guest_message_type {
 	GUEST_SIGNAL, /* for the command; struct guest_signal */
 	GUEST_STDIN_END, /* struct guest_stdin_end */
 	GUEST_CLOSED, /* struct guest_closed */
+	GUEST_DROP_CACHES, /* the kernel's, of files' names; nothing */
 };
 
 #define GUEST_PROTOCOL_VERSION 1

@@ -94,6 +94,12 @@ struct machine {
 	 * time is noted. Any thread.
 	 */
 	void (*boot_mark)(struct machine *machine, unsigned int value);
+	/*
+	 * Ask the guest to drop what it caches, because that keeps too much of
+	 * the host: a shared folder's handles. Any thread, also under a
+	 * device's lock. NULL: nobody in the guest could do that.
+	 */
+	void (*drop_caches)(struct machine *machine);
 
 	/*
 	 * The guest says that its balloon has @bytes now; a request to the disk

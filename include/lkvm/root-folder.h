@@ -46,6 +46,13 @@ int root_folder_path(const char *name, char **out);
 bool root_folder_exists(const char *path);
 
 /*
+ * Call @found with the name of each of setup's, in their order. Returns 0, also
+ * when there are none, or -errno. Says nothing.
+ */
+int root_folder_each(void (*found)(const char *name, void *opaque),
+		     void *opaque);
+
+/*
  * Make the folder @path, or what lacks of it; what is there stays. Its
  * programs will be the host's, by root_folder_complete(). Returns 0, or -errno
  * after one line on stderr.

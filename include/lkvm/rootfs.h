@@ -17,6 +17,7 @@
 
 #define ROOTFS_MAX_SHARES 14
 #define ROOTFS_MAX_MODULES 8
+#define ROOTFS_TYPE_BYTES 16
 
 /* What --root takes. */
 struct rootfs_root {
@@ -47,7 +48,7 @@ struct rootfs_options {
 struct rootfs_part {
 	char *path; /* owned; of a folder or an image */
 	char name[16]; /* the 9P device's tag, or the disk's serial number */
-	char type[16]; /* of file system */
+	char type[ROOTFS_TYPE_BYTES]; /* of file system */
 	int image_fd; /* keeps an image of ours; -1: none */
 	union {
 		struct virtio_9p_options share;
@@ -94,8 +95,8 @@ void rootfs_release(struct rootfs *rootfs);
 /*
  * An image of the folder @dir as file system @type ("erofs" or "squashfs"),
  * without what is mounted below it and what cannot be read. Returns the file
- * descriptor and *@path where it can be opened as long as that is open, both the
- * caller's; or -errno after one line on stderr.
+ * descriptor, and *@path where it can be opened as long as that is open, both
+ * the caller's; or -errno after one line on stderr.
  */
 int rootfs_image(const char *dir, const char *type, char **path);
 

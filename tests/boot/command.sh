@@ -219,6 +219,47 @@ test_exec_wrong_kind() {
 		fail "it was not said why"
 }
 
+# No DHCP client is there to ask.
+test_exec_network() {
+	with_user_net
+	serve
+	in_guest -n mode=user,guest_ip=10.1.2.3,host_ip=10.1.0.1/16 -- sh -c \
+		'ip -o -4 addr show eth0; wget -q -O - http://10.1.0.1:8000/hello
+		ip -o addr show lo | grep -c 127.0.0.1'
+	in_user_net "${command[@]}" </dev/null >out 2>errors
+	grep -q 'inet 10.1.2.3/16' out || fail "it has no address: $(<out)"
+	grep -qx 'hello from the host' out || fail "it does not reach the host"
+	same "addresses of lo" "$(tail -n 1 out)" 1
+}
+
+test_exec_broken_initrd() {
+	random 20000 >broken
+	exec_in_guest -i broken -- true
+	ended 125
+	grep -Eq '^lkvm: (the initrd is broken|.* did not unpack)' errors ||
+		fail "it was not said why"
+}
+
+# The console is not shown, so its last words are.
+test_exec_panic() {
+	exec_in_guest -- sh -c 'echo c >/proc/sysrq-trigger; sleep 1000'
+	ended 255
+	grep -q 'Kernel panic - not syncing: sysrq' errors ||
+		fail "the panic was not shown"
+}
+
+test_exec_mmio() {
+	exec_in_guest --virtio-transport mmio -- cat <<<'by mmio'
+	ended 0
+	same stdout "$(<out)" "by mmio"
+}
+
+test_exec_timeout() {
+	exec_in_guest --timeout 8 -- sh -c 'echo begun; sleep 1000'
+	ended 124
+	same stdout "$(<out)" begun
+}
+
 test_exec_poweroff() {
 	exec_in_guest -- poweroff -f
 	ended 0
@@ -256,4 +297,9 @@ promise "-- COMMAND: a kernel without virtio_console" test_exec_missing \
 promise "-- COMMAND: a kernel without virtio_pci" test_exec_missing \
 	virtio_pci CONFIG_VIRTIO_PCI
 promise "-- COMMAND: a kernel of another kind" test_exec_wrong_kind
+promise "-- COMMAND: the network is set up" test_exec_network
+promise "-- COMMAND: an initrd that is none" test_exec_broken_initrd
+promise "-- COMMAND: status 255 after a panic" test_exec_panic
+promise "-- COMMAND: over virtio-mmio" test_exec_mmio
+promise "-- COMMAND: status 124 after --timeout" test_exec_timeout
 promise "-- COMMAND: a guest that powers off" test_exec_poweroff

@@ -18,7 +18,8 @@ with_root() {
 	[ -d "$images/$1/lib/modules" ] || skip "needs new guest images"
 	export XDG_CACHE_HOME=$PWD/cache
 	status=0
-	"$lkvm" run -k "$images/$1/bzImage" -m 512 -c 1 "${network[@]}" \
+	# shellcheck disable=SC2086 # it may be several words
+	$lkvm run -k "$images/$1/bzImage" -m 512 -c 1 "${network[@]}" \
 		"${@:2}" >out 2>errors || status=$?
 }
 
@@ -147,6 +148,20 @@ test_root_without_9p() {
 		fail "it was not said why"
 }
 
+# A guest caches names, and each keeps a handle: more than lkvm may have.
+test_root_many_files() {
+	need setpriv
+	outside
+	mkdir many
+	(cd many && seq 7000 | xargs touch)
+	ulimit -n 6000
+	lkvm="setpriv --bounding-set=-sys_resource $lkvm"
+	with_root generic -- sh -c 'ls -l many >list && wc -l <list'
+	ended 0
+	same lines "$(<out)" 7001
+	[ ! -s errors ] || fail "something was said"
+}
+
 # As other distributions have them.
 test_root_packed_modules() {
 	need_image generic
@@ -206,5 +221,6 @@ promise "--root IMAGE: squashfs, on the cloud kernel" test_root_image cloud squa
 promise "--root IMAGE: ext4, changed only with rw" test_root_image cloud ext4
 promise "without 9P folders come in images, which are made once" \
 	test_root_without_9p
+promise "more files are looked at than lkvm has handles for" test_root_many_files
 promise "modules come packed by xz, zstd and gzip" test_root_packed_modules
 promise "make -j2 of lkvm in its own guest, and unit tests" test_root_make

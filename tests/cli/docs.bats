@@ -10,38 +10,63 @@ make_here() {
 	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC make -s -C "$top" "$@"
 }
 
-# The manual's list of options, without the keys of one of them.
+commands_of_help() {
+	"$LKVM" help | sed -nE 's/^  ([a-z]+)  .*/\1/p' | sort
+}
+
+# A page's list of options, without the keys of one of them.
 list_of_manual() {
-	sed -n '/^\.SH OPTIONS OF RUN/,/^\.SH TERMINAL/p' "$top/docs/lkvm.1" |
+	sed -n '/^\.SH OPTIONS/,/^\.SH [^O]/p' "$top/docs/lkvm-$1.1" |
 		sed '/^\.RS/,/^\.RE/d'
 }
 
 # Lines "LETTER NAME" of the options in it.
 options_of_manual() {
-	list_of_manual |
+	list_of_manual "$1" |
 		grep -A1 '^\.TP' | grep '^\.B' | sed 's/\\f[A-Z].*//; s/\\//g' |
 		sed -E 's/^\.B[RI]? (-[a-z])?[", ]*--([a-z0-9-]+).*/\1 \2/' | sort
 }
 
 options_of_help() {
-	"$LKVM" help run | sed -nE \
+	"$LKVM" help "$1" | sed -nE \
 		's/^  (-[a-z])?[, ] +--([a-z0-9-]+).*/\1 \2/p' | sort
 }
 
-@test "the manual and help have the same options of run" {
-	[ "$(options_of_help | wc -l)" -ge 16 ]
-	diff <(options_of_help) <(options_of_manual)
+@test "each command has a page, and no other page is there" {
+	diff <(commands_of_help) <(cd "$top/docs" &&
+		printf '%s\n' lkvm-*.1 | sed 's/lkvm-//; s/\.1$//' | sort)
+	for command in $(commands_of_help); do
+		grep -q "^lkvm-$command \\\\- ." "$top/docs/lkvm-$command.1"
+	done
 }
 
-@test "the manual shows each option's value as help does" {
-	# "--on-reset exit|reset|fail" of both, without roff and blanks;
-	# "--rng[=KEY=VALUE]" where the value is optional.
-	diff <("$LKVM" help run | sed -nE \
-			's/^.* --([a-z-]+[[ ][^ ]+)(  .*|$)/\1/p' | sort) \
-		<(list_of_manual | grep -A1 '^\.TP' | grep '^\.B' |
-			sed 's/\\f[A-Z]//g; s/[\\"]//g; s/ *| */|/g' |
-			sed -nE 's/^.*--([a-z-]+) +([^ ].*)/\1 \2/p' |
-			sed -E 's/ +([],[])/\1/g; s/([],[]) +/\1/g' | sort)
+@test "the pages and help have the same options of each command" {
+	[ "$(options_of_help run | wc -l)" -ge 16 ]
+	for command in $(commands_of_help | grep -vx sandbox); do
+		echo "$command"
+		diff <(options_of_help "$command") \
+			<(options_of_manual "$command")
+	done
+	# This one's are another's.
+	diff <(options_of_help sandbox) <(options_of_help run)
+	grep -A1 'options are those of$' "$top/docs/lkvm-sandbox.1" |
+		grep -q '^\.BR lkvm-run (1)'
+}
+
+# The pages also without roff and blanks: "--on-reset exit|reset|fail",
+# "--rng[=KEY=VALUE]" where the value is optional.
+@test "the pages show each option's value as help does" {
+	for command in $(commands_of_help | grep -vx sandbox); do
+		echo "$command"
+		diff <("$LKVM" help "$command" | sed -nE \
+				's/^.* --([a-z-]+[[ ][^ ]+)(  .*|$)/\1/p' | sort) \
+			<(list_of_manual "$command" | grep -A1 '^\.TP' |
+				grep '^\.B' |
+				sed 's/\\f[A-Z]//g; s/[\\"]//g; s/ *| */|/g' |
+				sed -nE 's/^.*--([a-z-]+) +([^ ].*)/\1 \2/p' |
+				sed -E 's/ +([],[])/\1/g; s/([],[]) +/\1/g' |
+				sort)
+	done
 }
 
 # Lines "OPTION KEY": those that the help lists after "Keys of --OPTION:", and
@@ -57,7 +82,7 @@ keys_of_help() {
 }
 
 keys_of_manual() {
-	sed -E 's/\\//g' "$top/docs/lkvm.1" |
+	sed -E 's/\\//g' "$top/docs/lkvm-run.1" |
 		awk '/^\.RS/ { within = 1 } /^\.RE/ { within = 0 }
 			title && match($0, /--[a-z0-9-]+/) && !within {
 				of = substr($0, RSTART + 2, RLENGTH - 2)
@@ -75,21 +100,28 @@ keys_of_manual() {
 	diff <(keys_of_help) <(keys_of_manual)
 }
 
-@test "the manual names each command, and no other" {
-	diff <("$LKVM" help | sed -nE 's/^  ([a-z]+)  .*/\1/p' | sort) \
-		<(sed -n '/^\.SH COMMANDS/,/^\.SH OPTIONS/p' "$top/docs/lkvm.1" |
+@test "the manual names each command and its page, and no other" {
+	diff <(commands_of_help) \
+		<(sed -n '/^\.SH COMMANDS/,/^\.SH FILES/p' "$top/docs/lkvm.1" |
 			sed -n 's/^\.B //p' | sort)
+	diff <(commands_of_help) \
+		<(sed -n 's/^\.BR lkvm-\([a-z]*\) (1)$/\1/p' "$top/docs/lkvm.1" |
+			sort -u)
 }
 
-@test "the manual has the version of the program" {
-	grep -q "^\.TH .*\"$("$LKVM" version)\"" "$top/docs/lkvm.1"
+@test "the manual's pages have the version of the program" {
+	for page in "$top"/docs/*.1; do
+		grep -q "^\.TH .*\"$("$LKVM" version)\"" "$page"
+	done
 }
 
 @test "man finds nothing to warn of in the manual" {
-	run -0 --separate-stderr env LC_ALL=C.UTF-8 MANROFFSEQ= MANWIDTH=80 \
-		man --warnings -l "$top/docs/lkvm.1"
-	[ -z "$stderr" ]
-	[[ $output == *"EXIT STATUS"* ]]
+	for page in "$top"/docs/*.1; do
+		run -0 --separate-stderr env LC_ALL=C.UTF-8 MANROFFSEQ= \
+			MANWIDTH=80 man --warnings -l "$page"
+		[ -z "$stderr" ]
+		[[ $output == *"SEE ALSO"* ]]
+	done
 }
 
 @test "the README's commands are targets of make" {

@@ -21,6 +21,12 @@ make_linux() {
 	done
 }
 
+@test "a folder cannot stand where the root is" {
+	make_linux kernel
+	refuses "--ro /: that is where the root is (see --root)" \
+		run -k kernel --ro / -- true
+}
+
 @test "a root or folder that is not there is refused" {
 	make_linux kernel
 	echo text >file
@@ -28,7 +34,7 @@ make_linux() {
 		run -k kernel --root no/such -- true
 	refuses "--ro no/such: No such file or directory" \
 		run -k kernel --ro no/such
-	refuses "--rw file: not a folder" run -k kernel --rw file -- true
+	refuses "--rw file: Not a directory" run -k kernel --rw file -- true
 	refuses "--root file: no file system that is known (name it with \",type=ext4\", for example)" \
 		run -k kernel --root file -- true
 	refuses '--root .: ",type=" is for images' \

@@ -129,3 +129,23 @@ load helpers
 	lkvm sandbox --dry-run -k kernel -m 16 -- true
 	[ "$(snapshot)" = "$before" ]
 }
+
+@test "list -r names the folders of setup" {
+	lkvm list -r
+	[ "$status" = 0 ]
+	[ -z "$out" ]
+	lkvm setup b
+	lkvm setup a
+	touch .lkvm/file
+	lkvm list -r
+	[ "$out" = $'a\nb' ]
+	lkvm list -r --json
+	[ "$(jq -c . <<<"$out")" = '["a","b"]' ]
+	lkvm list -i -r
+	[[ $out == NAME*$'\na\nb' ]]
+	refuses "--json lists instances or root folders, not both" \
+		list -i -r --json
+	as=(env -u HOME)
+	refuses "cannot look for root folders: No such file or directory" \
+		list -r
+}

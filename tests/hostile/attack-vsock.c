@@ -32,7 +32,9 @@ static void draw_packet(struct virtio_vsock_hdr *packet)
 			htole64(draw() % 32 ? VMADDR_CID_HOST : draw_value()),
 		.src_port = htole32(1 + draw() % 8),
 		.dst_port = htole32(ports[draw() % 5]),
-		.len = htole32(draw() % 2 ? draw() % VSOCK_ROOM : draw_value()),
+		.len = htole32(draw() % 512 ?
+				       draw() % (VSOCK_ROOM - VSOCK_HEADER) :
+				       draw_value()),
 		.type = htole16(draw() % 32 ? VIRTIO_VSOCK_TYPE_STREAM :
 					      draw_value()),
 		.op = htole16(draw() % 32 ? 1 + draw() % 7 : draw_value()),
@@ -99,7 +101,7 @@ static bool exchange(struct rings *rx, struct rings *tx)
 	volatile struct vring_avail *avail = (void *)tx->pages[1];
 	volatile struct vring_used *used = (void *)tx->pages[2];
 
-	for (unsigned int i = 0; i < 200; i++) {
+	for (unsigned int i = 0; i < 20000; i++) {
 		if (device_status(tx) & VIRTIO_CONFIG_S_NEEDS_RESET)
 			return false;
 		if (used->idx == avail->idx)
@@ -114,8 +116,9 @@ static bool exchange(struct rings *rx, struct rings *tx)
 static void start_vsock(struct rings *rx, struct rings *tx)
 {
 	struct vring_desc *desc = (void *)rx->pages[0];
-	uint8_t status;
+	uint8_t status = negotiate_pci(tx);
 
+	/* The last round's device has let go of them. */
 	for (unsigned int i = 0; i < 4; i++) {
 		memset(rx->pages[i], 0, PAGE);
 		memset(tx->pages[i], 0, PAGE);
@@ -126,7 +129,6 @@ static void start_vsock(struct rings *rx, struct rings *tx)
 			.len = htole32(VSOCK_ROOM),
 			.flags = htole16(VRING_DESC_F_WRITE),
 		};
-	status = negotiate_pci(tx);
 	set_up_pci(rx);
 	set_up_pci(tx);
 	tx->common->device_status = status | VIRTIO_CONFIG_S_DRIVER_OK;
@@ -140,6 +142,8 @@ void attack_vsock(int config, struct bar bar, unsigned int count)
 	rings_init_pci(&rx, config, bar);
 	rings_init_pci(&tx, config, bar);
 	tx.queue = 1;
+	rx.sound = true;
+	tx.sound = true;
 	start_vsock(&rx, &tx);
 	for (unsigned int i = 0; i < count; i += QUEUE_SIZE) {
 		for (unsigned int j = 0; j < QUEUE_SIZE; j++)

@@ -504,8 +504,9 @@ void set_up_pci(struct rings *rings)
 	uint64_t address[3];
 
 	for (unsigned int i = 0; i < 3; i++)
-		address[i] = draw() % 16 ? rings->physical[i] :
-					   draw_address(rings) & ~0xfULL;
+		address[i] = rings->sound || draw() % 16 ?
+				     rings->physical[i] :
+				     draw_address(rings) & ~0xfULL;
 	common->queue_select = htole16(rings->queue);
 	common->queue_size = htole16(QUEUE_SIZE);
 	common->queue_desc_lo = htole32((uint32_t)address[0]);

@@ -24,6 +24,7 @@ struct rings {
 	volatile uint16_t *notify;
 	uint32_t notify_multiplier;
 	unsigned int queue;
+	bool sound; /* the rings lie where they should */
 	uint8_t *pages[4]; /* descriptors, avail ring, used ring, buffer */
 	uint64_t physical[4];
 	unsigned int broken; /* DEVICE_NEEDS_RESET was seen so often */
@@ -40,7 +41,7 @@ void rings_init_pci(struct rings *rings, int config, struct bar bar);
 
 /*
  * Negotiation (3.1.1) up to the queues, which returns the status then; and one
- * queue, with an error now and then.
+ * queue, with an error now and then if it is not to be sound.
  */
 uint8_t negotiate_pci(struct rings *rings);
 void set_up_pci(struct rings *rings);

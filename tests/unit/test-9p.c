@@ -62,13 +62,22 @@ static void authentication_is_refused(void **state)
 static void fids_are_unique_and_counted(void **state)
 {
 	struct fixture *f = *state;
-	unsigned int made = 0;
+	unsigned int made = 0, crowds = 0, last = 0;
 	int err;
 
 	assert_int_equal(attach(f, ROOT, 0), -EINVAL);
 	assert_int_equal(walk(f, ROOT, P9_NO_FID, NULL), -EINVAL);
-	while (!(err = walk(f, ROOT, 100 + made, NULL)))
+	assert_false(p9_fids_crowded(&f->server));
+	while (!(err = walk(f, ROOT, 100 + made, NULL))) {
 		made++;
+		if (!p9_fids_crowded(&f->server))
+			continue;
+		/* Above half, and then each eighth. */
+		assert_true(!crowds || made > last + last / 8);
+		last = made;
+		crowds++;
+	}
+	assert_in_range(crowds, 3, 4);
 	assert_int_equal(err, -EMFILE);
 	assert_in_range(made, 200, P9_MAX_FIDS);
 	/* Some descriptors are left for others. */

@@ -432,6 +432,35 @@ static void a_console_has_several_watchers(void **state)
 	close(fd);
 }
 
+/* Also when those who watch already have not been shown all of it. */
+static void a_watcher_is_shown_everything_once(void **state)
+{
+	struct server *s = *state;
+	int watcher = greet(s);
+	char shown[32] = "";
+	char reply[64];
+
+	say(watcher, "{\"execute\":\"x-lkvm-console\"}");
+	hears(watcher, "{\"return\":{\"backlog\":0}}");
+	for (unsigned int i = 1; i <= 10; i++) {
+		int fd = greet(s);
+
+		guest_says(s, "a");
+		say(fd, "{\"execute\":\"x-lkvm-console\"}");
+		strcat(shown, "a");
+		snprintf(reply, sizeof(reply), "{\"return\":{\"backlog\":%zu}}",
+			 strlen(shown));
+		hears(fd, reply);
+		hears_bytes(fd, shown);
+		guest_says(s, "b");
+		strcat(shown, "b");
+		hears_bytes(fd, "b");
+		close(fd);
+	}
+	hears_bytes(watcher, shown);
+	close(watcher);
+}
+
 static void typed(struct server *s, const char *text)
 {
 	while (s->nr_typed < strlen(text))
@@ -458,6 +487,30 @@ static void what_a_watcher_sends_is_typed(void **state)
 	typed(s, "{\"a\"hi\n");
 	close(fd);
 	close(other);
+}
+
+/* More than a socket holds: the rest goes out after the client's last word. */
+static void what_was_shown_reaches_a_watcher_that_says_no_more(void **state)
+{
+	static char text[1000];
+	struct server *s = *state;
+	int watcher = greet(s);
+	size_t left = 400 * sizeof(text);
+	ssize_t got;
+
+	say(watcher, "{\"execute\":\"x-lkvm-console\"}");
+	hears(watcher, "{\"return\":{\"backlog\":0}}");
+	for (size_t said = 0; said < left;)
+		said += s->console->ops->write(s->console, text,
+					       MIN(sizeof(text), left - said));
+	usleep(20000);
+	works(s);
+	shutdown(watcher, SHUT_WR);
+	works(s);
+	while ((got = read(watcher, text, MIN(sizeof(text), left))) > 0)
+		left -= (size_t)got;
+	assert_int_equal(left, 0);
+	hears_end(watcher);
 }
 
 static void a_slow_watcher_holds_nobody_up(void **state)
@@ -514,7 +567,9 @@ int main(void)
 		SERVER_TEST(clients_may_go_at_any_time),
 		SERVER_TEST(clients_are_limited),
 		SERVER_TEST(a_console_has_several_watchers),
+		SERVER_TEST(a_watcher_is_shown_everything_once),
 		SERVER_TEST(what_a_watcher_sends_is_typed),
+		SERVER_TEST(what_was_shown_reaches_a_watcher_that_says_no_more),
 		SERVER_TEST(a_slow_watcher_holds_nobody_up),
 		SERVER_TEST(a_second_server_has_no_such_place),
 	};

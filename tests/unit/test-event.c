@@ -11,6 +11,7 @@
 struct fixture {
 	struct control_fixture base;
 	char path[32];
+	size_t stop_at; /* lines that end the loop */
 };
 
 static int setup(void **state)
@@ -148,7 +149,7 @@ static void *stop_when_told(void *opaque)
 	while (!told) {
 		json_t *all = lines_of(f);
 
-		told = json_array_size(all);
+		told = json_array_size(all) == f->stop_at;
 		json_decref(all);
 		usleep(1000);
 	}
@@ -156,27 +157,44 @@ static void *stop_when_told(void *opaque)
 	return NULL;
 }
 
+static json_t *run_until(struct fixture *f, size_t lines)
+{
+	pthread_t thread;
+
+	f->stop_at = lines;
+	assert_int_equal(pthread_create(&thread, NULL, stop_when_told, f), 0);
+	assert_int_equal(loop_run(f->base.vm.machine.loop), 0);
+	pthread_join(thread, NULL);
+	return delivered(f);
+}
+
+static json_int_t actual_of(const json_t *all, size_t i)
+{
+	const json_t *data = json_object_get(json_array_get(all, i), "data");
+
+	assert_string_equal(name_of(all, i), "BALLOON_CHANGE");
+	return json_integer_value(json_object_get(data, "actual"));
+}
+
 static void a_busy_balloon_is_told_of_once(void **state)
 {
 	struct fixture *f = *state;
 	struct machine *m = &f->base.vm.machine;
-	pthread_t thread;
 	json_t *all;
 
 	assert_int_equal(memory_add_ram(&m->memory, 0, 4 * MIB), 0);
 	for (unsigned int i = 1; i <= 100; i++)
 		m->balloon_changed(m, i * 4 * KIB);
-	assert_int_equal(pthread_create(&thread, NULL, stop_when_told, f), 0);
-	assert_int_equal(loop_run(m->loop), 0);
-	pthread_join(thread, NULL);
-	all = delivered(f);
+	all = run_until(f, 1);
 	assert_int_equal(json_array_size(all), 1);
-	assert_string_equal(name_of(all, 0), "BALLOON_CHANGE");
-	assert_int_equal(
-		json_integer_value(json_object_get(
-			json_object_get(json_array_get(all, 0), "data"),
-			"actual")),
-		4 * MIB - 400 * KIB);
+	assert_int_equal(actual_of(all, 0), 4 * MIB - 400 * KIB);
+	json_decref(all);
+	/* The next one a second later, of what it is then. */
+	m->balloon_changed(m, 8 * KIB);
+	m->balloon_changed(m, 4 * KIB);
+	all = run_until(f, 2);
+	assert_int_equal(json_array_size(all), 2);
+	assert_int_equal(actual_of(all, 1), 4 * MIB - 4 * KIB);
 	json_decref(all);
 }
 

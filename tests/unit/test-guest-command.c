@@ -5,6 +5,7 @@
  */
 #include "terminal.h"
 
+#include <elf.h>
 #include <endian.h>
 
 #include <lkvm/console-hub.h>
@@ -391,6 +392,8 @@ IN_CHILD(signals_are_passed_while_the_command_runs)
 	CHECK(guest_command_signal(guest->command, SIGINT));
 	expect_message(guest, GUEST_SIGNAL, &message, sizeof(message));
 	CHECK(le32toh(message.signo) == SIGINT);
+	guest_command_drop_caches(guest->command);
+	expect_message(guest, GUEST_DROP_CACHES, &message, 0);
 	send_exit(guest, 0, 0, 0);
 	expect_end(guest, 0, "");
 	CHECK(!guest_command_signal(guest->command, SIGINT));
@@ -470,6 +473,21 @@ IN_CHILD(messages_may_come_byte_by_byte)
 	guest_destroy(guest);
 }
 
+IN_CHILD(many_messages_are_handled_in_several_turns)
+{
+	struct streams streams;
+	struct guest *guest;
+
+	redirect(&streams);
+	guest = guest_create();
+	for (int i = 0; i < 200; i++)
+		send_message(guest, GUEST_STARTED, "", 0);
+	send_hello(guest);
+	guest_run(guest);
+	expect_start(guest);
+	guest_destroy(guest);
+}
+
 IN_CHILD(a_line_on_the_console_tells_before_hello_only)
 {
 	static const char line[] = "[ 1.0] lkvm-init: no driver (CONFIG_X)\r\n";
@@ -524,6 +542,27 @@ IN_CHILD(a_reset_starts_over)
 	guest_destroy(guest);
 }
 
+/* It runs where there is no other file. */
+static void init_is_small_and_needs_no_library(void **state)
+{
+	const size_t len = (size_t)(guest_init_end - guest_init);
+	Elf64_Ehdr elf;
+
+	(void)state;
+	assert_in_range(len, sizeof(elf), 65535);
+	memcpy(&elf, guest_init, sizeof(elf));
+	assert_memory_equal(elf.e_ident, ELFMAG, SELFMAG);
+	assert_int_equal(elf.e_type, ET_EXEC);
+	for (unsigned int i = 0; i < elf.e_phnum; i++) {
+		Elf64_Phdr part;
+
+		memcpy(&part, guest_init + elf.e_phoff + i * sizeof(part),
+		       sizeof(part));
+		assert_int_not_equal(part.p_type, PT_INTERP);
+		assert_int_not_equal(part.p_type, PT_DYNAMIC);
+	}
+}
+
 static void the_records_of_a_command(void **state)
 {
 	static const char wanted[] = "arg=sh\0arg=\0env=B=2\0env=A=3\0"
@@ -567,8 +606,10 @@ int main(void)
 		cmocka_unit_test(a_message_of_the_wrong_length_ends_it),
 		cmocka_unit_test(another_version_ends_it),
 		cmocka_unit_test(messages_may_come_byte_by_byte),
+		cmocka_unit_test(many_messages_are_handled_in_several_turns),
 		cmocka_unit_test(a_line_on_the_console_tells_before_hello_only),
 		cmocka_unit_test(a_reset_starts_over),
+		cmocka_unit_test(init_is_small_and_needs_no_library),
 		cmocka_unit_test(the_records_of_a_command),
 	};
 

@@ -614,6 +614,18 @@ static void no_cache_is_no_error(void **state)
 	assert_listing(f->fd, "-i --to-stdout lkvm/modules/a.ko", "a");
 }
 
+static void a_cache_elsewhere_is_not_touched(void **state)
+{
+	struct fixture *f = *state;
+
+	put_module("a");
+	open_tree(f, "kernel/a.ko:\n");
+	assert_int_equal(mkdir("elsewhere", 0700), 0);
+	assert_int_equal(symlink("elsewhere", "lkvm"), 0);
+	assert_order(f, "a", "a.ko");
+	assert_int_equal(system("test -z \"$(ls -A elsewhere)\""), 0);
+}
+
 static void the_cache_has_limits(void **state)
 {
 	struct cache_file file;
@@ -684,6 +696,7 @@ int main(void)
 		TEST(elf_kernels_tell_it_in_their_banner),
 		TEST(archives_are_taken_from_the_cache),
 		TEST(no_cache_is_no_error),
+		TEST(a_cache_elsewhere_is_not_touched),
 		TEST(the_cache_has_limits),
 		TEST(unfinished_files_leave_nothing),
 	};

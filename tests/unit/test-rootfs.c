@@ -249,7 +249,7 @@ static void what_is_no_folder_is_refused(void **state)
 	f->options.shares[0].path = "nosuch";
 	assert_refused(f, -ENOENT, "--ro nosuch: No such file or directory");
 	f->options.shares[0].path = "bzImage";
-	assert_refused(f, -ENOTDIR, "--ro bzImage: not a folder");
+	assert_refused(f, -ENOTDIR, "--ro bzImage: Not a directory");
 }
 
 /* ---- images that somebody made ------------------------------------------- */
