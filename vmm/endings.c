@@ -180,13 +180,11 @@ static void look_for_patterns(struct endings *e, const char *text, bool begins,
  */
 static void look_for_panic(struct endings *e, const char *text)
 {
-	bool ends = strstr(text, "---[ end Kernel panic") ||
-		    strstr(text, "Rebooting in ");
-
-	if (e->panicking && ends)
+	if (!e->panicking)
+		e->panicking = strstr(text, "Kernel panic - not syncing");
+	else if (strstr(text, "---[ end Kernel panic") ||
+		 strstr(text, "Rebooting in "))
 		vm_end(e->vm, VM_END_PANIC, 0);
-	else if (strstr(text, "Kernel panic - not syncing"))
-		e->panicking = true;
 }
 
 static void on_line(void *opaque, const char *text, bool begins, bool ends)
