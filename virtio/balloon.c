@@ -290,8 +290,6 @@ static void hint_on_thread(void *opaque)
 
 /* ---- for the transport --------------------------------------------------- */
 
-/* ---- for the transport --------------------------------------------------- */
-
 /*
  * Behind the first two, Linux counts only the queues that it uses; the
  * specification counts all. Either way the next queue that is set up has the

@@ -26,7 +26,8 @@ static int setup(void **state)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, "old", 3), 3);
 	close(fd);
-	assert_int_equal(events_open(&f->base.vm, f->path), 0);
+	f->base.config.events = f->path;
+	assert_int_equal(events_open(&f->base.vm), 0);
 	*state = f;
 	return 0;
 }
