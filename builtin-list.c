@@ -182,8 +182,6 @@ static int list_roots(bool json)
 {
 	json_t *list = json_array();
 	int err = root_folder_each(add_root, list);
-	json_t *name;
-	size_t i;
 
 	if (err) {
 		log_err("list", "cannot look for root folders: %s",
@@ -193,9 +191,8 @@ static int list_roots(bool json)
 	}
 	if (json)
 		client_print_json(list);
-	else
-		json_array_foreach(list, i, name)
-			puts(json_string_value(name));
+	for (size_t i = 0; !json && i < json_array_size(list); i++)
+		puts(json_string_value(json_array_get(list, i)));
 	json_decref(list);
 	return STATUS_OK;
 }

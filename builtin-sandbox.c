@@ -31,11 +31,11 @@ static int find_folder(const char *value, char **out, bool *named)
 {
 	char *item = strdup(value);
 	char *path = NULL;
-	int err = item ? 0 : -ENOMEM;
+	int err;
 
 	*out = NULL;
-	if (err)
-		return err;
+	if (!item)
+		return -ENOMEM;
 	options_cut(item);
 	if (root_folder_exists(item)) {
 		*out = item;
@@ -199,6 +199,9 @@ int root_folder_complete(struct run_options *options, bool sandbox)
 			       "or --sandbox SCRIPT)");
 		return -EINVAL;
 	}
+	/* As kvmtool's users expect it, who look for crashes there. */
+	if (sandbox && !options->klog)
+		options->klog = "fd:2";
 	if (sandbox && !folder->found && !options->rootfs.root.path)
 		err = take_default(options);
 	if (!err && options->sandbox)

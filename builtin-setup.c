@@ -135,7 +135,10 @@ static int copy(int from, int to)
 	return err;
 }
 
-/* A new file in @parent, which takes the place of @name when it is complete. */
+/*
+ * A new file in @parent, with @text or, if that is NULL, what is in @from; it
+ * takes the place of @name when it is complete.
+ */
 static int replace(int parent, const char *name, mode_t mode, int from,
 		   const char *text)
 {
@@ -149,8 +152,8 @@ static int replace(int parent, const char *name, mode_t mode, int from,
 		    0600);
 	err = fd < 0 ? -errno : 0;
 	if (!err)
-		err = from < 0 ? write_full(fd, text, strlen(text)) :
-				 copy(from, fd);
+		err = text ? write_full(fd, text, strlen(text)) :
+			     copy(from, fd);
 	if (!err && (fchmod(fd, mode) || renameat(parent, temp, parent, name)))
 		err = -errno;
 	if (fd >= 0)

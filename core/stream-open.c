@@ -190,6 +190,28 @@ static int open_null(struct stream *s, const char *path)
 	return open_path(s, "/dev/null", O_WRONLY, &s->out_fd);
 }
 
+/*
+ * Opened anew where that can be, so that nobody else's writes become
+ * non-blocking, nor end up in ours. A socket cannot be.
+ */
+static int open_fd(struct stream *s, const char *number)
+{
+	char path[32];
+	uint64_t fd;
+
+	if (parse_uint(number, 0, INT32_MAX, &fd)) {
+		log_err("stream", "%s: bad value 'fd:%s': use a whole number",
+			s->who, number);
+		return -EINVAL;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", (int)fd);
+	s->out_fd = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY |
+				       O_CLOEXEC);
+	if (s->out_fd < 0)
+		s->out_fd = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+	return s->out_fd < 0 ? failed(s, "use", path) : 0;
+}
+
 enum argument { ARGUMENT_NONE, ARGUMENT_MAY, ARGUMENT_MUST };
 
 static const struct kind {
@@ -199,6 +221,7 @@ static const struct kind {
 	int (*open)(struct stream *s, const char *argument);
 } kinds[] = {
 	{ "file", ARGUMENT_MUST, true, open_file },
+	{ "fd", ARGUMENT_MUST, true, open_fd },
 	{ "pipe", ARGUMENT_MUST, false, open_pipe },
 	{ "pty", ARGUMENT_MAY, false, open_pty },
 	{ "unix", ARGUMENT_MUST, false, open_socket },
@@ -235,8 +258,8 @@ static int open_ends(struct stream *s, const char *to, const char *from)
 
 	if (!kind) {
 		log_err("stream",
-			"%s: bad value '%s': use file:PATH, pipe:PATH, pty, "
-			"pty:LINK, unix:PATH, stdio or null",
+			"%s: bad value '%s': use file:PATH, fd:N, pipe:PATH, "
+			"pty, pty:LINK, unix:PATH, stdio or null",
 			s->who, to);
 		return -EINVAL;
 	}

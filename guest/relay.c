@@ -127,13 +127,11 @@ static void drop_caches(void)
 
 static void take_message(struct relay *relay)
 {
-	struct {
-		union {
-			struct guest_size size;
-			struct guest_signal signal;
-			struct guest_stdin_end end;
-			struct guest_closed closed;
-		} data;
+	union {
+		struct guest_stdin_end end;
+		struct guest_size size;
+		struct guest_signal signal;
+		struct guest_closed closed;
 	} message = { 0 };
 	uint32_t len = relay->message.header.len;
 
@@ -142,18 +140,18 @@ static void take_message(struct relay *relay)
 	switch (relay->message.header.type) {
 	case GUEST_SIZE:
 		if (relay->init->tty)
-			command_resize(relay->command, &message.data.size);
+			command_resize(relay->command, &message.size);
 		break;
 	case GUEST_SIGNAL:
-		pass_signal(relay, (int)message.data.signal.signo);
+		pass_signal(relay, (int)message.signal.signo);
 		break;
 	case GUEST_STDIN_END:
 		relay->in_ends = true;
-		relay->in_bytes = message.data.end.bytes;
+		relay->in_bytes = message.end.bytes;
 		break;
 	case GUEST_CLOSED:
 		/* What it writes from now on raises SIGPIPE, or it hangs up. */
-		if (message.data.closed.fd == 1)
+		if (message.closed.fd == 1)
 			close_pump(&relay->pumps[PUMP_OUT]);
 		else
 			close_pump(&relay->pumps[PUMP_ERR]);

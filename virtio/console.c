@@ -491,10 +491,10 @@ const struct option_desc virtio_port_keys[] = {
 	  "of the port: letters, digits, '.', '_' and '-'",
 	  .offset = offsetof(struct virtio_port_options, name) },
 	{ OPTION_STRING, 0, "to", "WHERE",
-	  "file:PATH, pipe:PATH, pty[:LINK], unix:PATH, stdio or null",
+	  "file:PATH, fd:N, pipe:PATH, pty[:LINK], unix:PATH, stdio or null",
 	  .offset = offsetof(struct virtio_port_options, to) },
 	{ OPTION_STRING, 0, "from", "PATH",
-	  "with to=file or to=null: a file that the guest reads",
+	  "with to=file, fd or null: a file that the guest reads",
 	  .offset = offsetof(struct virtio_port_options, from) },
 	{ .kind = OPTION_END },
 };

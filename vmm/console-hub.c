@@ -370,9 +370,11 @@ size_t console_hub_input(struct console_hub *hub, const void *data, size_t len)
 size_t console_hub_tail(struct console_hub *hub, char *out, size_t len)
 {
 	pthread_mutex_lock(&hub->lock);
-	len = MIN(MIN(len, CONSOLE_TAIL), hub->said);
+	len = MIN(MIN(len, CONSOLE_TAIL), hub->seen);
+	/* What has not been seen may lie where more of it was. */
+	len = MIN(len, HUB_RING - (hub->said - hub->seen));
 	for (size_t i = 0; i < len; i++)
-		out[i] = hub->ring[(hub->said - len + i) % HUB_RING];
+		out[i] = hub->ring[(hub->seen - len + i) % HUB_RING];
 	pthread_mutex_unlock(&hub->lock);
 	return len;
 }

@@ -75,24 +75,49 @@ static void drop_first_half(struct console_lines *lines)
 	lines->cut = true;
 }
 
+static void append(struct console_lines *lines, const char *data, size_t len)
+{
+	memcpy(lines->text + lines->len, data, len);
+	lines->len += len;
+	lines->grown = true;
+	if (lines->len < CONSOLE_LINE)
+		return;
+	tell(lines, false);
+	drop_first_half(lines);
+}
+
+static void special_byte(struct console_lines *lines, char c)
+{
+	if (!console_is_text(&lines->escape, c))
+		return;
+	if (c != '\n') {
+		append(lines, &c, 1);
+		return;
+	}
+	tell(lines, true);
+	lines->len = 0;
+	lines->cut = false;
+}
+
+/* Most of what consoles say is in long runs of plain bytes. */
 void console_lines_add(struct console_lines *lines, const char *data,
 		       size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		if (!console_is_text(&lines->escape, data[i]))
-			continue;
-		if (data[i] == '\n') {
-			tell(lines, true);
-			lines->len = 0;
-			lines->cut = false;
-			continue;
-		}
-		lines->text[lines->len++] = data[i];
-		lines->grown = true;
-		if (lines->len < CONSOLE_LINE)
-			continue;
-		tell(lines, false);
-		drop_first_half(lines);
+	size_t at = 0;
+
+	while (at < len) {
+		size_t room = CONSOLE_LINE - lines->len;
+		size_t run = 0;
+
+		while (lines->escape == ESCAPE_NONE && run < room &&
+		       at + run < len &&
+		       !is_control((unsigned char)data[at + run]))
+			run++;
+		if (run)
+			append(lines, data + at, run);
+		else
+			special_byte(lines, data[at++]);
+		at += run;
 	}
 }
 

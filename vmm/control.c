@@ -235,24 +235,9 @@ int control_client_console(struct control_client *client, size_t *backlog)
 {
 	struct console_hub *hub = client->control->vm->console;
 
-	if (!hub)
-		return -ENODEV;
 	client->tail = malloc(CONSOLE_TAIL);
 	if (!client->tail)
 		return -ENOMEM;
-	/* What observers have not seen yet is in it: not to come twice. */
-	console_hub_flush(hub);
-	client->tail_len = console_hub_tail(hub, client->tail, CONSOLE_TAIL);
-	*backlog = client->tail_len;
-	return 0;
-}
-
-/* The reply has been queued: what follows it is the console. */
-static void begin_console(struct control_client *client)
-{
-	queue_bytes(client, client->tail, client->tail_len);
-	free(client->tail);
-	client->tail = NULL;
 	client->mode = CLIENT_CONSOLE;
 	client->line_open = true;
 	client->observer = (struct console_observer) {
@@ -260,7 +245,18 @@ static void begin_console(struct control_client *client)
 		.input_wanted = on_console_wanted,
 		.opaque = client,
 	};
-	console_hub_observe(client->control->vm->console, &client->observer);
+	console_hub_observe(hub, &client->observer);
+	client->tail_len = console_hub_tail(hub, client->tail, CONSOLE_TAIL);
+	*backlog = client->tail_len;
+	return 0;
+}
+
+/* The reply has been queued: now what it has announced. */
+static void send_tail(struct control_client *client)
+{
+	queue_bytes(client, client->tail, client->tail_len);
+	free(client->tail);
+	client->tail = NULL;
 }
 
 /* ---- commands ------------------------------------------------------------ */
@@ -330,7 +326,7 @@ static void run_commands(struct control_client *client)
 		run_one(client, client->in + from, end - from);
 		from = end;
 		if (client->tail)
-			begin_console(client);
+			send_tail(client);
 		flush(client);
 	}
 	if (client->mode != CLIENT_LAST)

@@ -13,9 +13,13 @@
 
 json_t *describe_text(const char *text)
 {
-	json_t *out = text ? json_string(text) : json_null();
-	char *copy = out ? NULL : strdup(text);
+	json_t *out;
+	char *copy;
 
+	if (!text)
+		return json_null();
+	out = json_string(text);
+	copy = out ? NULL : strdup(text);
 	if (!copy)
 		return out;
 	for (char *c = copy; *c; c++)

@@ -131,6 +131,9 @@ static json_t *describe_files(struct vm *vm)
 	add_file(files, config->initrd, "read");
 	add_file(files, config->memory.hugetlbfs, "write");
 	add_file(files, config->dump_dtb, "write");
+	add_file(files, config->control, "listen");
+	add_file(files, config->events, "write");
+	add_file(files, config->klog, "write");
 	for (struct device *d = vm->machine.devices; d; d = d->next) {
 		const struct planned *planned = to_planned(d);
 
@@ -183,11 +186,29 @@ static void print_range(const json_t *range, int digits, FILE *out)
 		base + number_of(range, "size") - 1);
 }
 
+static void print_each(const json_t *list,
+		       void (*print)(const json_t *entry, FILE *out), FILE *out)
+{
+	for (size_t i = 0; i < json_array_size(list); i++)
+		print(json_array_get(list, i), out);
+}
+
+static void print_memory(const json_t *range, FILE *out)
+{
+	fprintf(out, "  ");
+	print_range(range, 9, out);
+	fprintf(out, "  %s\n", text_of(range, "kind"));
+}
+
+static void print_region(const json_t *region, FILE *out)
+{
+	fprintf(out, "  %s ", text_of(region, "space"));
+	print_range(region, 0, out);
+}
+
 static void print_device(const json_t *device, FILE *out)
 {
 	const json_t *gsi = json_object_get(device, "gsi");
-	const json_t *region;
-	size_t i;
 
 	fprintf(out, "  %-12s %-16s %-8s %-7s", text_of(device, "name"),
 		text_of(device, "type"), text_of(device, "transport"),
@@ -196,19 +217,21 @@ static void print_device(const json_t *device, FILE *out)
 		fprintf(out, "  gsi %-2" PRIu64, number_of(device, "gsi"));
 	else
 		fprintf(out, "  %6s", "");
-	json_array_foreach(json_object_get(device, "regions"), i, region)
-	{
-		fprintf(out, "  %s ", text_of(region, "space"));
-		print_range(region, 0, out);
-	}
+	print_each(json_object_get(device, "regions"), print_region, out);
 	fputc('\n', out);
+}
+
+static void print_file(const json_t *file, FILE *out)
+{
+	const char *error = text_of(file, "error");
+
+	fprintf(out, "  %-10s %s%s%s%s\n", text_of(file, "use"),
+		text_of(file, "path"), *error ? " (" : "", error,
+		*error ? ")" : "");
 }
 
 static void print_text(const json_t *vm, FILE *out)
 {
-	const json_t *entry;
-	size_t i;
-
 	if (*text_of(vm, "name"))
 		fprintf(out, "name:         %s\n", text_of(vm, "name"));
 	fprintf(out, "cpus:         %" PRIu64 "\n", number_of(vm, "cpus"));
@@ -219,24 +242,11 @@ static void print_text(const json_t *vm, FILE *out)
 		fprintf(out, "initrd:       %s\n", text_of(vm, "initrd"));
 	fprintf(out, "command line: %s\n", text_of(vm, "cmdline"));
 	fprintf(out, "memory map:\n");
-	json_array_foreach(json_object_get(vm, "memory-map"), i, entry)
-	{
-		fprintf(out, "  ");
-		print_range(entry, 9, out);
-		fprintf(out, "  %s\n", text_of(entry, "kind"));
-	}
+	print_each(json_object_get(vm, "memory-map"), print_memory, out);
 	fprintf(out, "devices:\n");
-	json_array_foreach(json_object_get(vm, "devices"), i, entry)
-		print_device(entry, out);
+	print_each(json_object_get(vm, "devices"), print_device, out);
 	fprintf(out, "files:\n");
-	json_array_foreach(json_object_get(vm, "files"), i, entry)
-	{
-		const char *error = text_of(entry, "error");
-
-		fprintf(out, "  %-10s %s%s%s%s\n", text_of(entry, "use"),
-			text_of(entry, "path"), *error ? " (" : "", error,
-			*error ? ")" : "");
-	}
+	print_each(json_object_get(vm, "files"), print_file, out);
 }
 
 static int print(struct vm *vm, bool json, FILE *out)

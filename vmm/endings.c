@@ -72,6 +72,13 @@ static void set_stopping(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+/* Of a command's guest nobody but the command would, while it runs. */
+static bool nobody_listens(const struct vm *vm)
+{
+	return vm->command &&
+	       guest_command_state(vm->command) != COMMAND_RUNNING;
+}
+
 static void ask_to_stop(struct endings *e)
 {
 	struct vm *vm = e->vm;
@@ -80,19 +87,13 @@ static void ask_to_stop(struct endings *e)
 	set_stopping(vm);
 	if (e->settling)
 		return;
-	if (!grace_ns || e->panicked) {
+	if (!grace_ns || e->panicked || nobody_listens(vm)) {
 		force(vm);
 		return;
 	}
 	/* A paused guest would not hear it. */
 	vm_user_resume(vm);
-	/* A command is the one to be asked, once it runs. */
-	if (!vm->command)
-		vm_press_power_button(vm);
-	else if (!guest_command_signal(vm->command, SIGTERM)) {
-		force(vm);
-		return;
-	}
+	vm_press_power_button(vm);
 	timer_arm(e->grace.fd, grace_ns);
 }
 
@@ -179,13 +180,11 @@ static void look_for_patterns(struct endings *e, const char *text, bool begins,
  */
 static void look_for_panic(struct endings *e, const char *text)
 {
-	bool ends = strstr(text, "---[ end Kernel panic") ||
-		    strstr(text, "Rebooting in ");
-
-	if (e->panicking && ends)
+	if (!e->panicking)
+		e->panicking = strstr(text, "Kernel panic - not syncing");
+	else if (strstr(text, "---[ end Kernel panic") ||
+		 strstr(text, "Rebooting in "))
 		vm_end(e->vm, VM_END_PANIC, 0);
-	else if (strstr(text, "Kernel panic - not syncing"))
-		e->panicking = true;
 }
 
 static void on_line(void *opaque, const char *text, bool begins, bool ends)

@@ -29,6 +29,9 @@
 /* Messages for a guest that does not read; more are dropped. */
 #define PENDING_BYTES 4096
 
+/* Then others on the main thread get a turn. */
+#define MESSAGES_A_TURN 64
+
 /* How much of a line on the console is looked at. */
 #define CONSOLE_LINE 512
 
@@ -316,6 +319,7 @@ static void on_wake(void *opaque, uint32_t events)
 	struct guest_command *c = opaque;
 	char data[GUEST_MESSAGE_MAX + 1];
 	struct guest_header header;
+	unsigned int left = MESSAGES_A_TURN;
 	uint64_t expirations;
 	bool refused, drop;
 	int got;
@@ -336,13 +340,15 @@ static void on_wake(void *opaque, uint32_t events)
 			got = handle_message(c, header.type, data, header.len) ?
 				      -EPROTO :
 				      1;
-	} while (got > 0);
+	} while (got > 0 && --left);
 	if (got < 0)
 		end(c, STATUS_LKVM_FAILED,
 		    "what runs in the guest is not lkvm's init");
 	pthread_mutex_lock(&c->lock);
 	refused = c->in_refused;
 	c->in_refused = false;
+	if (got > 0)
+		wake_locked(c);
 	pthread_mutex_unlock(&c->lock);
 	if (refused && c->control.frontend)
 		c->control.frontend->writable(c->control.opaque);

@@ -321,7 +321,9 @@ static int open_klog(struct vm *vm)
 
 	if (!vm->config->klog)
 		return 0;
-	if (asprintf(&to, "file:%s", vm->config->klog) < 0)
+	if (asprintf(&to, "%s%s",
+		     strncmp(vm->config->klog, "fd:", 3) != 0 ? "file:" : "",
+		     vm->config->klog) < 0)
 		return -ENOMEM;
 	err = stream_open("--klog", to, NULL, &vm->klog);
 	free(to);

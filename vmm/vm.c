@@ -84,7 +84,8 @@ void vm_end_dump(struct vm *vm, enum vm_end end, struct vcpu *vcpu)
 
 void vm_press_power_button(struct vm *vm)
 {
-	vm->machine.power_button(vm->machine.power_button_opaque);
+	if (!vm->command || !guest_command_signal(vm->command, SIGTERM))
+		vm->machine.power_button(vm->machine.power_button_opaque);
 	vm_event(vm, "POWERDOWN", NULL);
 }
 

@@ -64,7 +64,7 @@ struct vm_config {
 	enum console console;
 	/* It has the standard streams, and the console goes to ... */
 	const struct guest_command_options *command; /* NULL: none */
-	const char *klog; /* ... this file; NULL: nowhere */
+	const char *klog; /* ... this file, or fd:N; NULL: nowhere */
 	unsigned int ttys; /* bit N: serial port N is a pseudo-terminal */
 	bool debug_exit;
 	bool stats;

@@ -77,8 +77,10 @@ void console_hub_flush(struct console_hub *hub);
 size_t console_hub_input(struct console_hub *hub, const void *data, size_t len);
 
 /*
- * Copy the last bytes that the console said, at most @len and at most
- * CONSOLE_TAIL, to @out; returns how many they are. Main thread.
+ * Copy the last bytes that the observers have been shown (all that was said, if
+ * there are none), at most @len and at most CONSOLE_TAIL, to @out; returns how
+ * many they are. An observer that begins with these misses none and sees none
+ * twice. Main thread.
  */
 size_t console_hub_tail(struct console_hub *hub, char *out, size_t len);
 

@@ -107,8 +107,8 @@ json_t *control_number(uint64_t value);
 /* ---- clients ------------------------------------------------------------- */
 
 /*
- * Make the connection a console, from the end of the reply on. Returns 0, or
- * -ENODEV: this VM has none. *@backlog: bytes that follow the reply at once.
+ * Make the connection a console, from the end of the reply on. Returns 0 or
+ * -ENOMEM. *@backlog: bytes that follow the reply at once.
  */
 int control_client_console(struct control_client *client, size_t *backlog);
 

@@ -5,6 +5,7 @@
  * thread of a loop, which never waits for it; a regular file's excepted.
  *
  *	file:PATH	output, to a file that is made or emptied
+ *	fd:N		output, to a file that is open already
  *	pipe:PATH	output to the named pipe PATH.out, input from PATH.in
  *	pty[:LINK]	a pseudo-terminal, which the symbolic link names
  *	unix:PATH	a socket that listens; one client at a time
@@ -27,7 +28,7 @@ struct stream;
 
 /*
  * Open what @to names; with @from not NULL, input comes from that file, and
- * @to is output only ("file:", "null"). @who is for messages ("port org.x").
+ * @to is output only ("file:", "fd:", "null"). @who is for messages ("port org.x").
  * Says on stderr which pseudo-terminal it is. Returns 0, or -errno after one
  * line that says what is wrong. Main thread.
  */

@@ -300,9 +300,9 @@ void virtio_device_init(struct virtio_device *vdev, struct machine *machine,
 			unsigned int nr_queues, uint16_t queue_size);
 
 /*
- * Connect to its own or the machine's transport (PCI, MMIO). Returns 0 or -errno after
- * a message. virtio_device_release() undoes both this and init, also when the
- * plug failed; the device is inactive.
+ * Connect to its own or the machine's transport (PCI, MMIO). Returns 0, or
+ * -errno after a message. virtio_device_release() undoes both this and init,
+ * also when the plug failed; the device is inactive.
  */
 int virtio_device_plug(struct virtio_device *vdev);
 void virtio_device_release(struct virtio_device *vdev);

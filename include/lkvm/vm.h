@@ -136,7 +136,10 @@ void vm_resume(struct vm *vm);
 void vm_user_pause(struct vm *vm);
 void vm_user_resume(struct vm *vm);
 
-/* Press the power button, and tell. Main thread. */
+/*
+ * Press the power button, and tell; a command in the guest is asked by SIGTERM
+ * instead. Main thread.
+ */
 void vm_press_power_button(struct vm *vm);
 
 /*

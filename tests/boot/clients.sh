@@ -141,9 +141,7 @@ test_top() {
 	need jq
 	truncate -s 16M disk
 	vm_shell -d disk --balloon
-	echo 'while :; do dd if=/dev/vda of=/dev/null bs=64k iflag=direct
-		done 2>/dev/null' | tr '\n' ' ' >&9
-	echo >&9
+	echo 'while dd if=/dev/vda of=/dev/null bs=64k iflag=direct; do :; done' >&9
 	until_shown '^vda +reads +[1-9]' "$lkvm" stat vm
 	"$lkvm" top --once --interval 2 --json vm >top.json
 	jq -e '.[0] | .name == "vm" and .resident > 20000000 and .balloon == 0

@@ -117,6 +117,20 @@ test_exec_terminated() {
 	ended 143
 }
 
+# The guest has nobody who would hear a power button.
+test_exec_stopped() {
+	export XDG_RUNTIME_DIR=$PWD
+	in_guest --name vm -- sh -c 'trap "echo asked; exit 6" TERM
+		echo ready; while :; do sleep 0.1; done'
+	"${command[@]}" </dev/null >console 2>errors &
+	pid=$!
+	await '^ready'
+	"$lkvm" stop vm
+	finish
+	ended 6
+	says '^asked'
+}
+
 test_exec_surroundings() {
 	mkdir -p add/etc add/tmp/here
 	echo 'root:x:0:0:root:/root:/bin/sh
@@ -213,10 +227,24 @@ test_exec_missing() {
 
 test_exec_wrong_kind() {
 	need_image i686
+	modules=$images/i686/root/lib/modules
 	exec_in_guest -k "$images/i686/bzImage" -- true
 	ended 125
 	grep -q '^lkvm: this kernel does not run programs' errors ||
 		fail "it was not said why"
+}
+
+# No DHCP client is there to ask.
+test_exec_network() {
+	with_user_net
+	serve
+	in_guest -n mode=user,guest_ip=10.1.2.3,host_ip=10.1.0.1/16 -- sh -c \
+		'ip -o -4 addr show eth0; wget -q -O - http://10.1.0.1:8000/hello
+		ip -o addr show lo | grep -c 127.0.0.1'
+	in_user_net "${command[@]}" </dev/null >out 2>errors
+	grep -q 'inet 10.1.2.3/16' out || fail "it has no address: $(<out)"
+	grep -qx 'hello from the host' out || fail "it does not reach the host"
+	same "addresses of lo" "$(tail -n 1 out)" 1
 }
 
 test_exec_broken_initrd() {
@@ -231,8 +259,10 @@ test_exec_broken_initrd() {
 test_exec_panic() {
 	exec_in_guest -- sh -c 'echo c >/proc/sysrq-trigger; sleep 1000'
 	ended 255
-	grep -q 'Kernel panic - not syncing: sysrq' errors ||
-		fail "the panic was not shown"
+	grep -q '^lkvm: the guest kernel panicked' errors ||
+		fail "that was not said"
+	grep -q '^lkvm: the console said last' errors ||
+		fail "its last words were not shown"
 }
 
 test_exec_mmio() {
@@ -273,6 +303,7 @@ for name in TERM INT HUP QUIT USR1 USR2; do
 	promise "-- COMMAND: SIG$name is passed on" test_exec_signal $name
 done
 promise "-- COMMAND: status 143 after SIGTERM" test_exec_terminated
+promise "-- COMMAND: lkvm stop asks it by SIGTERM" test_exec_stopped
 promise "-- COMMAND: folder, environment and user" test_exec_surroundings
 promise "-- COMMAND: --cwd that is not there" test_exec_no_folder
 promise "-- COMMAND: --user that is not there" test_exec_no_user
@@ -284,6 +315,7 @@ promise "-- COMMAND: a kernel without virtio_console" test_exec_missing \
 promise "-- COMMAND: a kernel without virtio_pci" test_exec_missing \
 	virtio_pci CONFIG_VIRTIO_PCI
 promise "-- COMMAND: a kernel of another kind" test_exec_wrong_kind
+promise "-- COMMAND: the network is set up" test_exec_network
 promise "-- COMMAND: an initrd that is none" test_exec_broken_initrd
 promise "-- COMMAND: status 255 after a panic" test_exec_panic
 promise "-- COMMAND: over virtio-mmio" test_exec_mmio

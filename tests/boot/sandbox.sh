@@ -73,6 +73,8 @@ test_manager() {
 	while [ ! -e "$root/answer" ]; do sleep 0.1; done
 	same "what the host's port said" "$(<"$root/answer")" "from the host"
 	says 'on stderr'
+	# A crash of the kernel would be there too.
+	says 'Linux version'
 	[ ! -e "$root/cmd" ] || fail "the guest's rm is not seen"
 	# Killed at any time, it starts again.
 	killed

@@ -172,25 +172,6 @@ make_stale() {
 	[ -f lkvm/file.sock ]
 }
 
-# Lines "LETTER NAME" of a command's own options, from the manual's section.
-options_of_section() {
-	sed -n "/^\.SS .*lkvm $1\>/,/^\.S[SH]/p" "$top/docs/lkvm.1" |
-		grep -A1 '^\.TP' | grep '^\.B' | sed 's/\\f[A-Z].*//; s/\\//g' |
-		sed -E 's/^\.B[RI]? (-[a-z])?[", ]*--([a-z0-9-]+).*/\1 \2/' | sort
-}
-
-@test "the manual and help have the same options of each of them" {
-	for command in list $clients; do
-		"$LKVM" help $command | sed -nE \
-			's/^  (-[a-z])?[, ] +--([a-z0-9-]+).*/\1 \2/p' |
-			grep -vE '^-[nah] (name|all|help)$' | sort |
-			diff - <(options_of_section $command) || {
-			echo "$command"
-			false
-		}
-	done
-}
-
 @test "each of them explains itself" {
 	for command in list $clients; do
 		lkvm help $command

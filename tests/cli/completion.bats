@@ -137,3 +137,23 @@ fish_offers() {
 	"$LKVM" help --completion bash >/dev/full || status=$?
 	[ "$status" = 125 ]
 }
+
+@test "the names of VMs that run are offered" {
+	need_kvm
+	: >out
+	"$LKVM" run -k "${LKVM_TESTS:-$top/build/tests}/kvm/guests/idle.elf" \
+		--name box -m 16 -n mode=none --nodefaults >out 2>err </dev/null &
+	pid=$!
+	for ((i = 0; i < 1500; i++)); do
+		! grep -q idle out || break
+		sleep 0.02
+	done
+	offers "box" "lkvm stop "
+	offers "box" "lkvm stat --name b"
+	fish_offers "box" "lkvm stop bo"
+	# A VM that is to be has another.
+	offers "" "lkvm run --name b"
+	"$LKVM" stop --force box
+	wait "$pid"
+	offers "" "lkvm stop "
+}

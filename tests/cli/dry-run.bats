@@ -14,28 +14,25 @@ every_device() {
 		-n "mode=tap,script=$scratch/up,pcap=$scratch/pcap"
 		-n mode=user --rng --balloon --vsock "7,unix=$scratch/vsock"
 		--port "name=log,to=file:$scratch/log" --console virtio
-		--dump-dtb "$scratch/dtb" --debug-exit)
+		--dump-dtb "$scratch/dtb" --debug-exit
+		--events "$scratch/events")
 	printf '#!/bin/sh\ntouch %s/ran\n' "$scratch" >up
 	chmod +x up
 }
 
-# What is on this machine besides files: interfaces, listening sockets,
-# processes of this user's.
-others() {
-	ls /sys/class/net
-	cut -d ' ' -f 8- /proc/net/unix | grep "$scratch" || true
-	pgrep -x passt || true
-}
-
-@test "a dry run makes no file, interface, socket or process" {
+@test "a dry run makes no file and runs nothing" {
 	network=()
 	every_device
-	before=$(snapshot; others)
+	# What would be run, instead of passt, would tell.
+	mkdir bin
+	cp up bin/passt
+	as=(env "PATH=$scratch/bin:$PATH")
+	before=$(snapshot)
 	for form in "" --json; do
 		lkvm run --dry-run $form "${devices[@]}"
 		[ "$status" = 0 ]
 		[ -z "$err" ]
-		[ "$(snapshot; others)" = "$before" ]
+		[ "$(snapshot)" = "$before" ]
 	done
 }
 
@@ -70,7 +67,8 @@ others() {
 		"read-write share" "read-write /dev/net/tun" \
 		"run +$scratch/up" "write +$scratch/pcap" "run +passt" \
 		"listen +$scratch/vsock" "port +file:$scratch/log" \
-		"write +$scratch/dtb"; do
+		"write +$scratch/dtb" "write +$scratch/events" \
+		"listen +$scratch/lkvm/box.sock"; do
 		grep -qE -- "^ *$line" <<<"$out" || {
 			echo "missing: $line"
 			return 1
@@ -130,4 +128,32 @@ others() {
 		2>err || status=$?
 	[ "$status" = 125 ]
 	[[ $(<err) == "lkvm: cannot print the machine: "* ]]
+}
+
+# What a VM that runs says of itself.
+@test "a dry run tells the devices that a run then has" {
+	need_kvm
+	truncate -s 1M disk
+	mkdir share
+	kernel=${LKVM_TESTS:-$top/build/tests}/kvm/guests/idle.elf
+	for transport in pci mmio; do
+		command=("$LKVM" run -k "$kernel" -m 16 --nodefaults
+			--virtio-transport $transport -d disk,ro --9p share
+			-n mode=none --rng --balloon --console virtio
+			--vsock "7,unix=$scratch/vsock" --debug-exit
+			--port "name=log,to=file:$scratch/log" --name box)
+		"${command[@]}" --dry-run --json >planned
+		"${command[@]}" >out 2>err </dev/null &
+		pid=$!
+		for ((i = 0; i < 1500; i++)); do
+			! grep -q idle out || break
+			sleep 0.02
+		done
+		printf '{"execute": "%s"}\n' qmp_capabilities x-lkvm-devices \
+			quit | socat -t 20 - UNIX:lkvm/box.sock >replies
+		wait "$pid"
+		[ "$(jq '.devices | length' planned)" = 18 ]
+		diff <(jq -s 'map(select(.return | arrays))[0].return' replies) \
+			<(jq .devices planned)
+	done
 }

@@ -311,9 +311,13 @@ load helpers
 	need_kvm
 	make_kernel kernel
 	for to in foo file file: unix pipe: pty: null:x; do
-		refuses "port a: bad value '$to': use file:PATH, pipe:PATH, pty, pty:LINK, unix:PATH, stdio or null" \
+		refuses "port a: bad value '$to': use file:PATH, fd:N, pipe:PATH, pty, pty:LINK, unix:PATH, stdio or null" \
 			run -k kernel --port "name=a,to=$to"
 	done
+	refuses "port a: bad value 'fd:x': use a whole number" \
+		run -k kernel --port name=a,to=fd:x
+	refuses "port a: cannot use /proc/self/fd/99: Bad file descriptor" \
+		run -k kernel --port name=a,to=fd:99
 	refuses "port a: cannot open no/file: No such file or directory" \
 		run -k kernel --port name=a,to=file:no/file
 	touch p.in

@@ -16,10 +16,12 @@ load helpers
 		fish/vendor_completions.d/lkvm.fish; do
 		[ -s "root/usr/share/$file" ]
 	done
+	diff <(cd "$top/docs" && printf '%s.gz\n' *.1) \
+		<(ls root/usr/share/man/man1)
 	[ "$(dpkg-deb -f "$package" Recommends)" = passt ]
 	# Each library that the program wants comes with a package.
 	depends=$(dpkg-deb -f "$package" Depends)
-	for library in c6 aio1 fdt1 jansson4 uring2 zstd1; do
+	for library in c6 aio1 fdt1 jansson4 lzma5 uring2 zstd1; do
 		[[ $depends == *"lib$library ("* ]]
 	done
 }

@@ -32,7 +32,9 @@ static void draw_packet(struct virtio_vsock_hdr *packet)
 			htole64(draw() % 32 ? VMADDR_CID_HOST : draw_value()),
 		.src_port = htole32(1 + draw() % 8),
 		.dst_port = htole32(ports[draw() % 5]),
-		.len = htole32(draw() % 2 ? draw() % VSOCK_ROOM : draw_value()),
+		.len = htole32(draw() % 512 ?
+				       draw() % (VSOCK_ROOM - VSOCK_HEADER) :
+				       draw_value()),
 		.type = htole16(draw() % 32 ? VIRTIO_VSOCK_TYPE_STREAM :
 					      draw_value()),
 		.op = htole16(draw() % 32 ? 1 + draw() % 7 : draw_value()),

@@ -114,7 +114,8 @@ static void two_hundred_machines_leave_nothing_in_the_process(void **state)
 	/* The capture's own two have gone. */
 	assert_int_equal(count_entries("/proc/self/fd"), fds - 2);
 	assert_int_equal(count_entries("/proc/self/task"), 3);
-	assert_in_range(count_mappings(), 0, mappings + 4);
+	/* The heap may grow a little; one that each leaves is more. */
+	assert_in_range(count_mappings(), 0, mappings + CYCLES / 4);
 	assert_int_equal(rmdir(folder), 0);
 }
 

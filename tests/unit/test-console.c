@@ -466,15 +466,9 @@ static void a_reset_forgets_what_the_driver_was_told(void **state)
 	}
 }
 
-/* The guest powers off with bytes in the queue: they come out all the same. */
-static void what_the_guest_left_is_written_in_the_end(void **state)
+/* The guest of a device at @to powers off with bytes in the queue: "bye!". */
+static void say_bye(struct fixture *f, const char *to)
 {
-	struct fixture *f = *state;
-	char path[64], to[70], data[6] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/file", f->dir);
-	snprintf(to, sizeof(to), "file:%s", path);
 	create(f, to, false);
 	start(f);
 	virtio_console_type.quiesce(f->device);
@@ -486,9 +480,39 @@ static void what_the_guest_left_is_written_in_the_end(void **state)
 	driver_set_desc(&f->driver, TX, 1, 1, 0, 0);
 	virtio_console_type.destroy(f->device);
 	f->device = NULL;
+}
+
+static void what_the_guest_left_is_written_in_the_end(void **state)
+{
+	struct fixture *f = *state;
+	char path[64], to[70], data[6] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/file", f->dir);
+	snprintf(to, sizeof(to), "file:%s", path);
+	say_bye(f, to);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_int_equal(read(fd, data, sizeof(data)), 4);
 	assert_string_equal(data, "bye!");
+	close(fd);
+	unlink(path);
+}
+
+/* Somebody else's file keeps what it has, and its flags. */
+static void what_is_open_already_is_added_to(void **state)
+{
+	struct fixture *f = *state;
+	char path[64], to[16], data[9] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/file", f->dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, "old ", 4), 4);
+	snprintf(to, sizeof(to), "fd:%d", fd);
+	say_bye(f, to);
+	assert_int_equal(pread(fd, data, sizeof(data), 0), 8);
+	assert_string_equal(data, "old bye!");
+	assert_false(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	close(fd);
 	unlink(path);
 }
@@ -753,6 +777,7 @@ int main(void)
 		TEST(a_slow_guest_holds_the_writer_back),
 		TEST(a_reset_forgets_what_the_driver_was_told),
 		TEST(what_the_guest_left_is_written_in_the_end),
+		TEST(what_is_open_already_is_added_to),
 		TEST(a_slow_reader_gets_the_end_too),
 		TEST(a_driver_without_buffers_keeps_nobody_busy),
 		TEST(buffers_of_the_wrong_kind_break_the_queue),

@@ -473,6 +473,21 @@ IN_CHILD(messages_may_come_byte_by_byte)
 	guest_destroy(guest);
 }
 
+IN_CHILD(many_messages_are_handled_in_several_turns)
+{
+	struct streams streams;
+	struct guest *guest;
+
+	redirect(&streams);
+	guest = guest_create();
+	for (int i = 0; i < 200; i++)
+		send_message(guest, GUEST_STARTED, "", 0);
+	send_hello(guest);
+	guest_run(guest);
+	expect_start(guest);
+	guest_destroy(guest);
+}
+
 IN_CHILD(a_line_on_the_console_tells_before_hello_only)
 {
 	static const char line[] = "[ 1.0] lkvm-init: no driver (CONFIG_X)\r\n";
@@ -591,6 +606,7 @@ int main(void)
 		cmocka_unit_test(a_message_of_the_wrong_length_ends_it),
 		cmocka_unit_test(another_version_ends_it),
 		cmocka_unit_test(messages_may_come_byte_by_byte),
+		cmocka_unit_test(many_messages_are_handled_in_several_turns),
 		cmocka_unit_test(a_line_on_the_console_tells_before_hello_only),
 		cmocka_unit_test(a_reset_starts_over),
 		cmocka_unit_test(init_is_small_and_needs_no_library),
