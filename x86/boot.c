@@ -295,7 +295,7 @@ int x86_load_initrd(struct machine *machine, const struct boot_config *boot,
 		    uint64_t kernel_end, uint64_t limit,
 		    struct x86_initrd *initrd)
 {
-	uint64_t sizes[BOOT_MAX_INITRDS];
+	uint64_t sizes[BOOT_MAX_INITRDS] = { 0 };
 	uint64_t size = 0, base, at;
 	int ret;
 
