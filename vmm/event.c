@@ -126,6 +126,7 @@ static void tell_of_balloon(void *opaque, uint32_t fired)
 {
 	struct vm *vm = opaque;
 	struct events *events = vm->events;
+	uint64_t ram = memory_size(&vm->machine.memory);
 	uint64_t expirations, bytes;
 	bool news;
 
@@ -138,12 +139,11 @@ static void tell_of_balloon(void *opaque, uint32_t fired)
 	events->balloon_news = false;
 	events->balloon_told_ns = now_ns();
 	pthread_mutex_unlock(&events->lock);
+	/* The guest may claim whatever it likes. */
+	bytes = ram - MIN(bytes, ram);
 	if (news)
 		vm_event(vm, "BALLOON_CHANGE",
-			 json_pack(
-				 "{s:I}", "actual",
-				 (json_int_t)(memory_size(&vm->machine.memory) -
-					      bytes)));
+			 json_pack("{s:I}", "actual", (json_int_t)bytes));
 }
 
 static void on_disk_error(struct machine *machine, const char *device,
