@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Unix stream sockets, as unix(7) has them. See unix-socket.h. */
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -88,17 +91,43 @@ static int bind_to(int fd, const struct sockaddr_un *address)
 		       0;
 }
 
+/*
+ * Between bind() and listen() a socket looks as if its owner had died. So these
+ * who look and make one take turns, where the folder is this user's alone (in
+ * another, anybody could keep the lock). Returns a descriptor that holds the
+ * turn, or -1.
+ */
+static int take_turn(const char *path)
+{
+	char copy[UNIX_PATH_MAX_BYTES + 1];
+	struct stat st;
+	int fd;
+
+	memcpy(copy, path, strlen(path) + 1);
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) || st.st_uid != geteuid() ||
+	    st.st_mode & (S_IWGRP | S_IWOTH) || flock(fd, LOCK_EX)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 int unix_listen(const char *path, int backlog, struct unix_listener *out)
 {
 	struct unix_listener listener;
 	struct stat st;
 	int err = set_address(&listener.address, path);
+	int turn;
 
 	if (err)
 		return err;
 	listener.fd = create_socket();
 	if (listener.fd < 0)
 		return listener.fd;
+	turn = take_turn(path);
 	err = bind_to(listener.fd, &listener.address);
 	if (err)
 		goto close_fd;
@@ -110,10 +139,13 @@ int unix_listen(const char *path, int backlog, struct unix_listener *out)
 	listener.dev = st.st_dev;
 	listener.ino = st.st_ino;
 	*out = listener;
-	return 0;
+	goto end_turn;
 
 close_fd:
 	close(listener.fd);
+end_turn:
+	if (turn >= 0)
+		close(turn);
 	return err;
 }
 
