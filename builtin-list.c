@@ -14,6 +14,7 @@
 #include <lkvm/client.h>
 #include <lkvm/commands.h>
 #include <lkvm/control-path.h>
+#include <lkvm/describe.h>
 #include <lkvm/log.h>
 #include <lkvm/root-folder.h>
 #include <lkvm/vm.h>
@@ -83,8 +84,8 @@ static void remove_stale(const char *name)
 /* What is shown of a VM that says nothing of itself. */
 static json_t *unresponsive(const struct client *c)
 {
-	return json_pack("{s:s, s:i, s:s}", "name", c->name, "pid", (int)c->pid,
-			 "status",
+	return json_pack("{s:o, s:i, s:s}", "name", describe_text(c->name),
+			 "pid", (int)c->pid, "status",
 			 c->err == -ETIMEDOUT ? "unresponsive" : "unknown");
 }
 

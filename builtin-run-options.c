@@ -183,8 +183,7 @@ static int add_pattern(void *target, const struct option_desc *desc,
 	list->pattern = grown;
 	grown += list->count;
 	grown->text = value;
-	err = *value ? regcomp(&grown->regex, value,
-			       REG_EXTENDED | REG_NOSUB) :
+	err = *value ? regcomp(&grown->regex, value, REG_EXTENDED | REG_NOSUB) :
 		       REG_BADPAT;
 	if (err) {
 		char why[128];
@@ -215,6 +214,8 @@ static int set_root(void *target, const struct option_desc *desc,
 	if (!text)
 		return -ENOMEM;
 	free(options->root_text);
+	if (options->events_fd >= 0)
+		close(options->events_fd);
 	options->root_text = text;
 	options->rootfs.root = (struct rootfs_root) { 0 };
 	return options_parse_list(desc->keys, rootfs_root_positional, "--root",
@@ -255,6 +256,36 @@ static int add_tty(void *target, const struct option_desc *desc,
 	return 0;
 }
 
+/*
+ * --events FILE|fd:N. A number is claimed at once, before it can be that of a
+ * file which lkvm opens.
+ */
+static int set_events(void *target, const struct option_desc *desc,
+		      const char *value)
+{
+	struct run_options *options = target;
+	int fd = -1;
+
+	(void)desc;
+	if (!*value) {
+		log_err("run", "--events: needs a file, or fd:N");
+		return -EINVAL;
+	}
+	if (!strncmp(value, "fd:", 3)) {
+		fd = claim_output_fd(value + 3);
+		if (fd < 0) {
+			log_err("run", "--events: cannot write to %s: %s",
+				value, strerror(-fd));
+			return fd;
+		}
+	}
+	if (options->events_fd >= 0)
+		close(options->events_fd);
+	options->events = value;
+	options->events_fd = fd;
+	return 0;
+}
+
 #define FIELD(name) offsetof(struct run_options, name)
 
 const struct option_desc run_options[] = {
@@ -268,8 +299,7 @@ const struct option_desc run_options[] = {
 	  .call = add_params },
 	{ OPTION_CALL, 'd', "disk", "FILE[,KEY=VALUE...]",
 	  "disk image or block device (may repeat), keys below; or DIR|NAME[,ro]",
-	  .call = add_disk, .keys = virtio_blk_keys,
-	  .arg = &virtio_blk_type },
+	  .call = add_disk, .keys = virtio_blk_keys, .arg = &virtio_blk_type },
 	{ OPTION_CALL, 0, "9p", "DIR[,TAG][,KEY=VALUE...]",
 	  "share a folder by 9P2000.L (may repeat); keys below",
 	  .call = add_device, .keys = virtio_9p_keys, .arg = &virtio_9p_type },
@@ -278,7 +308,8 @@ const struct option_desc run_options[] = {
 	  "below",
 	  .call = set_root, .keys = rootfs_root_keys },
 	{ OPTION_STRING, 0, "sandbox", "SCRIPT",
-	  "run this file of the host's in the guest", .offset = FIELD(sandbox) },
+	  "run this file of the host's in the guest",
+	  .offset = FIELD(sandbox) },
 	{ OPTION_CALL, 0, "ro", "DIR",
 	  "the command has DIR at the same path, to read (may repeat)",
 	  .call = add_share },
@@ -335,9 +366,8 @@ const struct option_desc run_options[] = {
 	{ OPTION_STRING, 0, "control", "PATH|off",
 	  "the control socket (default: by the VM's name)",
 	  .offset = FIELD(control) },
-	{ OPTION_STRING, 0, "events", "FILE|fd:N",
-	  "what happens to the VM, as lines of JSON",
-	  .offset = FIELD(events) },
+	{ OPTION_CALL, 0, "events", "FILE|fd:N",
+	  "what happens to the VM, as lines of JSON", .call = set_events },
 	{ OPTION_STRING, 0, "dev", "FILE",
 	  "KVM device (default: " DEFAULT_KVM ")", .offset = FIELD(kvm_path) },
 	{ OPTION_FLAG, 0, "nodefaults", NULL,
@@ -374,7 +404,8 @@ const struct option_desc run_options[] = {
 	  "when the guest's kernel panics: exit with 255, pause, or boot again",
 	  .offset = FIELD(on_panic), .choices = on_panic_choices },
 	{ OPTION_SECONDS, 0, "timeout", "SECONDS", "end after that, with 124",
-	  .offset = FIELD(timeout_ns), .min = SECOND_NS / 1000, .max = YEAR_NS },
+	  .offset = FIELD(timeout_ns), .min = SECOND_NS / 1000,
+	  .max = YEAR_NS },
 	{ OPTION_CALL, 0, "expect", "REGEX",
 	  "power off, with 0, when the console says that (may repeat)",
 	  .offset = FIELD(expect), .call = add_pattern },
@@ -463,7 +494,8 @@ static int add_consoles(struct run_options *options)
 			return -ENOMEM;
 		*copy = wanted[i];
 		copy->packed = options->console_packed;
-		err = run_options_add_device(options, &virtio_console_type, copy);
+		err = run_options_add_device(options, &virtio_console_type,
+					     copy);
 		if (err) {
 			free(copy);
 			return err;
@@ -616,6 +648,7 @@ int run_options_parse(struct run_options *options, int argc, char **argv,
 		.loglevel = LOG_LEVEL_WARNING,
 		.thp = true,
 		.node = NO_NODE,
+		.events_fd = -1,
 		.grace_ns = 10 * SECOND_NS,
 	};
 	err = options_parse(run_options, "run", argc, argv, options, &nr_args,

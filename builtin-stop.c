@@ -74,7 +74,7 @@ static int wait_for_end(struct client *c, int pidfd, uint64_t seconds)
 			json_decref(message);
 	} while (!err);
 	now = now_ns();
-	if (err == -ECONNRESET &&
+	if (err == -ECONNRESET && pidfd >= 0 &&
 	    (now >= deadline_ns ||
 	     !poll(&process, 1, (int)((deadline_ns - now) / 1000000) + 1)))
 		err = -ETIMEDOUT;

@@ -286,3 +286,24 @@ int unnamed_file(const char *folder)
 	unlink(path);
 	return fd;
 }
+
+int claim_output_fd(const char *text)
+{
+	uint64_t number;
+	int flags, fd;
+
+	if (parse_uint(text, 0, INT32_MAX, &number))
+		return -EINVAL;
+	flags = fcntl((int)number, F_GETFL);
+	if (flags < 0)
+		return -errno;
+	if ((flags & O_ACCMODE) == O_RDONLY)
+		return -EACCES;
+	fd = fcntl((int)number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (fd < 0)
+		return -errno;
+	/* The standard streams are for everybody. */
+	if (number > STDERR_FILENO)
+		fcntl((int)number, F_SETFD, FD_CLOEXEC);
+	return fd;
+}

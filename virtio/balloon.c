@@ -290,8 +290,6 @@ static void hint_on_thread(void *opaque)
 
 /* ---- for the transport --------------------------------------------------- */
 
-/* ---- for the transport --------------------------------------------------- */
-
 /*
  * Behind the first two, Linux counts only the queues that it uses; the
  * specification counts all. Either way the next queue that is set up has the
@@ -386,6 +384,17 @@ static void balloon_handle_queue(struct virtio_device *vdev, unsigned int index)
 		virtio_worker_kick(&b->worker, &vdev->queue[index]);
 }
 
+/* In pages. Config space is bytes: those that were just written one by one. */
+static uint32_t actual_pages(const struct virtio_device *vdev)
+{
+	__le32 actual;
+
+	memcpy(&actual,
+	       vdev->config + offsetof(struct virtio_balloon_config, actual),
+	       sizeof(actual));
+	return le32toh(actual);
+}
+
 static void balloon_config_write(struct virtio_device *vdev,
 				 unsigned int offset, const void *data,
 				 unsigned int len)
@@ -394,7 +403,7 @@ static void balloon_config_write(struct virtio_device *vdev,
 	unsigned int poison =
 		offsetof(struct virtio_balloon_config, poison_val);
 	struct machine *machine = vdev->machine;
-	__le32 before = config_of(to_balloon(vdev))->actual;
+	uint32_t before = actual_pages(vdev);
 
 	for (unsigned int i = 0; i < len; i++) {
 		unsigned int at = offset + i;
@@ -403,11 +412,9 @@ static void balloon_config_write(struct virtio_device *vdev,
 		    at - poison < sizeof(__le32))
 			vdev->config[at] = ((const uint8_t *)data)[i];
 	}
-	if (machine->balloon_changed &&
-	    config_of(to_balloon(vdev))->actual != before)
-		machine->balloon_changed(
-			machine, le32toh(config_of(to_balloon(vdev))->actual) *
-					 BALLOON_PAGE);
+	if (machine->balloon_changed && actual_pages(vdev) != before)
+		machine->balloon_changed(machine,
+					 actual_pages(vdev) * BALLOON_PAGE);
 }
 
 static const struct virtio_device_ops balloon_ops = {

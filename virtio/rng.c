@@ -43,7 +43,7 @@ struct rng {
 	struct virtio_worker worker;
 	struct virtq_chain chain; /* the worker's thread, as the next two */
 	struct bucket bucket;
-	struct loop_source timer; /* runs sink when the bucket has something */
+	struct loop_source timer; /* runs out when the bucket has something */
 	_Atomic uint64_t requests, bytes, waits;
 };
 
@@ -223,7 +223,7 @@ static void set_name(char name[16], const struct machine *machine)
 }
 
 static int rng_create(struct machine *machine, const void *config,
-		      struct device **sink)
+		      struct device **out)
 {
 	const struct rng_options *options = config;
 	struct rng *rng;
@@ -250,7 +250,7 @@ static int rng_create(struct machine *machine, const void *config,
 	err = virtio_device_plug(&rng->vdev);
 	if (err)
 		goto stop_worker;
-	*sink = &rng->vdev.device;
+	*out = &rng->vdev.device;
 	return 0;
 
 stop_worker:

@@ -43,6 +43,7 @@ struct control_client {
 	enum client_mode mode;
 	bool negotiated;
 	bool failed; /* its end has been decided */
+	bool ended; /* it sends nothing more */
 	bool busy; /* a command of its runs: it is not to be ended */
 	bool line_open; /* a console's command may have its line's end to come */
 	struct console_observer observer;
@@ -185,6 +186,14 @@ static void begin_end(struct control_client *client)
 	client->in_seen = 0;
 }
 
+/* It sends nothing more, and all that it sent to a console has been typed. */
+static void end_if_done(struct control_client *client)
+{
+	if (client->ended && client->mode != CLIENT_LAST &&
+	    (client->mode != CLIENT_CONSOLE || !client->in_len))
+		begin_end(client);
+}
+
 /* ---- consoles ------------------------------------------------------------ */
 
 static void on_console_output(void *opaque, const char *data, size_t len)
@@ -228,6 +237,7 @@ static void on_console_wanted(void *opaque)
 	struct control_client *client = opaque;
 
 	type(client);
+	end_if_done(client);
 	settle(client);
 }
 
@@ -346,7 +356,7 @@ static void receive(struct control_client *client)
 	if (got > 0)
 		client->in_len += (size_t)got;
 	else if (!got)
-		begin_end(client);
+		client->ended = true;
 	else if (errno != EAGAIN && errno != EINTR)
 		client->failed = true;
 }
@@ -355,6 +365,8 @@ static uint32_t wanted_events(const struct control_client *client)
 {
 	uint32_t wanted = has_output(client) ? EPOLLOUT : 0;
 
+	if (client->ended)
+		return wanted;
 	if ((client->mode == CLIENT_COMMANDS && !wanted) ||
 	    (client->mode == CLIENT_CONSOLE &&
 	     client->in_len < sizeof(client->in)))
@@ -397,6 +409,7 @@ static void on_client(void *opaque, uint32_t events)
 		run_commands(client);
 	if (client->mode == CLIENT_CONSOLE)
 		type(client);
+	end_if_done(client);
 	settle(client);
 }
 
@@ -471,7 +484,7 @@ static int listen_in_folder(const struct vm_config *config,
 	do {
 		err = control_make_folder(&folder);
 		if (err)
-			return -ENOTDIR;
+			return err;
 		err = unix_listen(config->control, BACKLOG, listener);
 	} while (err == -ENOENT);
 	return err;
@@ -480,9 +493,12 @@ static int listen_in_folder(const struct vm_config *config,
 /* A VM that nobody has named can do without. */
 static int say_why_not(const struct vm_config *config, int err)
 {
-	if (err == -ENOTDIR && !config->name)
+	if (config->control_folder && !config->name) {
+		log_warn("control", "there is no control socket at %s: %s",
+			 config->control, strerror(-err));
 		return 0;
-	if (err == -ENOTDIR)
+	}
+	if ((err == -ENOTDIR || err == -EPERM) && config->control_folder)
 		log_err("control",
 			"%s is no folder of yours alone, for the control "
 			"socket (choose another place with --control)",

@@ -100,11 +100,11 @@ static void ask_to_stop(struct endings *e)
 void endings_signal(struct vm *vm, unsigned int signo)
 {
 	struct endings *e = vm->endings;
-	bool again, too_late;
+	bool again = vm->stopping;
+	bool too_late;
 
 	/* What was said before comes first. */
 	console_hub_flush(vm->console);
-	again = vm->stopping;
 	pthread_mutex_lock(&vm->lock);
 	too_late = vm->end != VM_END_NONE && !vm_goes_on_locked(vm);
 	pthread_mutex_unlock(&vm->lock);
@@ -174,6 +174,16 @@ static void look_for_patterns(struct endings *e, const char *text, bool begins,
 		decide(e, VERDICT_PASSED);
 }
 
+/* Is @message what this line is, but for the time and caller before it? */
+static bool is_kernel_message(const char *text, const char *message)
+{
+	while (text[0] == '[') {
+		text += strcspn(text, "]");
+		text += strspn(text, "] ");
+	}
+	return !strncmp(text, message, strlen(message));
+}
+
 /*
  * The kernel's words: at the beginning of a panic, and at its end, unless it
  * boots again; that is announced (kernel/panic.c of Linux) or just happens.
@@ -181,7 +191,8 @@ static void look_for_patterns(struct endings *e, const char *text, bool begins,
 static void look_for_panic(struct endings *e, const char *text)
 {
 	if (!e->panicking)
-		e->panicking = strstr(text, "Kernel panic - not syncing");
+		e->panicking =
+			is_kernel_message(text, "Kernel panic - not syncing");
 	else if (strstr(text, "---[ end Kernel panic") ||
 		 strstr(text, "Rebooting in "))
 		vm_end(e->vm, VM_END_PANIC, 0);
@@ -360,7 +371,8 @@ bool endings_go_on(struct vm *vm)
 	console_hub_flush(vm->console);
 	e->settling = false;
 	pthread_mutex_lock(&vm->lock);
-	if (vm->end == VM_END_RESET && e->panicking)
+	if ((vm->end == VM_END_RESET || vm->end == VM_END_TRIPLE_FAULT) &&
+	    e->panicking)
 		vm->end = VM_END_PANIC;
 	goes_on = vm_goes_on_locked(vm);
 	pause = goes_on && vm->end == VM_END_PANIC &&

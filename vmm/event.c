@@ -126,6 +126,7 @@ static void tell_of_balloon(void *opaque, uint32_t fired)
 {
 	struct vm *vm = opaque;
 	struct events *events = vm->events;
+	uint64_t ram = memory_size(&vm->machine.memory);
 	uint64_t expirations, bytes;
 	bool news;
 
@@ -133,16 +134,16 @@ static void tell_of_balloon(void *opaque, uint32_t fired)
 	(void)!read(events->timer.fd, &expirations, sizeof(expirations));
 	pthread_mutex_lock(&events->lock);
 	news = events->balloon_news;
-	bytes = events->balloon_bytes;
+	/* A guest may say more than there is. */
+	bytes = MIN(events->balloon_bytes, memory_size(&vm->machine.memory));
 	events->balloon_news = false;
 	events->balloon_told_ns = now_ns();
 	pthread_mutex_unlock(&events->lock);
+	/* The guest may claim whatever it likes. */
+	bytes = ram - MIN(bytes, ram);
 	if (news)
 		vm_event(vm, "BALLOON_CHANGE",
-			 json_pack(
-				 "{s:I}", "actual",
-				 (json_int_t)(memory_size(&vm->machine.memory) -
-					      bytes)));
+			 json_pack("{s:I}", "actual", (json_int_t)bytes));
 }
 
 static void on_disk_error(struct machine *machine, const char *device,
@@ -229,40 +230,29 @@ static void on_wake(void *opaque, uint32_t fired)
 
 /* ---- life ---------------------------------------------------------------- */
 
-/* The open file descriptor that @text is the number of, or -errno. */
-static int number_of_fd(const char *text)
+int events_open(struct vm *vm)
 {
-	uint64_t fd;
-
-	if (parse_uint(text, 0, INT32_MAX, &fd))
-		return -EINVAL;
-	/* Children, and what users run by them, have no use for it. */
-	return fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : (int)fd;
-}
-
-int events_open(struct vm *vm, const char *to)
-{
+	const struct vm_config *config = vm->config;
 	struct events *events = vm->events;
-	int fd;
+	int err;
 
-	if (!to)
+	if (!config->events)
 		return 0;
-	events->fd_is_ours = strncmp(to, "fd:", 3) != 0;
-	if (!events->fd_is_ours)
-		fd = number_of_fd(to + 3);
-	else
-		/* A pipe without a reader is an error, not to be waited for. */
-		fd = open(to,
+	events->fd_is_ours = config->events_fd < 0;
+	if (!events->fd_is_ours) {
+		events->fd = config->events_fd;
+		return 0;
+	}
+	/* A pipe without a reader is an error, not to be waited for. */
+	events->fd = open(config->events,
 			  O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK,
 			  0666);
-	if (fd < 0) {
-		fd = events->fd_is_ours ? -errno : fd;
-		log_err("event", "--events: cannot write to %s: %s", to,
-			strerror(-fd));
-		return fd;
-	}
-	events->fd = fd;
-	return 0;
+	if (events->fd >= 0)
+		return 0;
+	err = -errno;
+	log_err("event", "--events: cannot write to %s: %s", config->events,
+		strerror(-err));
+	return err;
 }
 
 static int watch(struct vm *vm, struct loop_source *source, int fd,

@@ -82,10 +82,10 @@ static void run_hint(struct vm *vm, const char *argument, FILE *out)
 static void run_link(struct vm *vm, const char *argument, FILE *out)
 {
 	char name[16] = "";
-	char state[4] = "";
+	char state[8] = "";
 	bool on;
 
-	if (!argument || sscanf(argument, "%15s %3s", name, state) != 2) {
+	if (!argument || sscanf(argument, "%15s %7s", name, state) != 2) {
 		fprintf(out, "link: which device, and on or off?\n");
 		return;
 	}

@@ -570,7 +570,7 @@ static int vm_create_parts(struct vm *vm)
 		err = vm_reset_vcpus(vm);
 	/* Files that others see come last, when nothing else can fail. */
 	if (!err)
-		err = events_open(vm, vm->config->events);
+		err = events_open(vm);
 	if (!err)
 		err = control_create(vm);
 	return err;

@@ -164,7 +164,7 @@ void vm_resume(struct vm *vm)
 
 void vm_user_pause(struct vm *vm)
 {
-	if (!vm_is_running(vm))
+	if (!vm_is_running(vm) || vm->stopping)
 		return;
 	vm_pause(vm);
 	vm_event(vm, "STOP", NULL);

@@ -42,6 +42,7 @@ struct vm_config {
 	const char *control; /* where the control socket is; NULL: none */
 	const char *control_folder; /* is made for it; NULL: it is there */
 	const char *events; /* --events: FILE or fd:N; NULL: none */
+	int events_fd; /* for the latter; -1: none */
 	const char *kernel;
 	const char *initrd; /* the user's; NULL: none */
 	/* What lkvm itself adds behind it. */

@@ -25,11 +25,11 @@ struct vm;
 int events_create(struct vm *vm);
 
 /*
- * Write each event as a line to @to: a file that is made or emptied, or "fd:N";
- * NULL: nowhere. Main thread. Returns 0, or -errno after one line that says
- * what is wrong with it.
+ * Write each event as a line to where config->events says: a file that is made
+ * or emptied, or config->events_fd. Main thread. Returns 0, or -errno after one
+ * line that says what is wrong with it.
  */
-int events_open(struct vm *vm, const char *to);
+int events_open(struct vm *vm);
 
 /* Deliver what waits, and free. Main thread; vm->events may be NULL. */
 void events_destroy(struct vm *vm);

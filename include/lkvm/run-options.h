@@ -23,6 +23,7 @@ struct run_options {
 	const char *kvm_path;
 	const char *control; /* a path, "off", or NULL: by the name */
 	const char *events;
+	int events_fd; /* owned; -1: events is a file's name, or NULL */
 	char *params; /* all -p, joined by blanks; owned */
 	uint64_t ram_bytes; /* 0: default */
 	uint64_t cpus; /* 0: default */

@@ -154,4 +154,11 @@ void spawn_attributes(posix_spawnattr_t *attr, int flags);
  */
 int unnamed_file(const char *folder);
 
+/*
+ * A descriptor of our own for the open, writable file that has the number
+ * @text. Neither it nor that number is inherited by children. Returns it or
+ * -errno (-EINVAL: no number; -EBADF: not open; -EACCES: not for writing).
+ */
+int claim_output_fd(const char *text);
+
 #endif

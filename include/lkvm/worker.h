@@ -61,7 +61,8 @@ struct virtio_worker {
 
 /*
  * Start the thread @name ("io-rng0") for @count queues of @vdev from @first
- * on; @vdev is initialised. With all of them it becomes vdev->worker. Returns 0 or -errno. Main thread.
+ * on; @vdev is initialised. With all of them it becomes vdev->worker. Returns 0
+ * or -errno. Main thread.
  */
 int virtio_worker_create(struct virtio_worker *worker,
 			 struct virtio_device *vdev,

@@ -108,7 +108,7 @@ test_control_balloon() {
 	control_await '"BALLOON_CHANGE","data":{"actual":201326592}}'
 	same actual "$(control query-balloon)" '{"return":{"actual":201326592}}'
 	# The driver's first word is about all of its memory.
-	until [ "$(control x-lkvm-balloon-stats |
+	until [ "$(control x-lkvm-balloon-stats | grep '^{"return":' |
 		jq '.return.guest."total-memory" // 0')" -gt 100000000 ]; do
 		sleep 0.1
 	done

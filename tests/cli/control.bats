@@ -230,6 +230,14 @@ teardown() {
 		run -k kernel -m 16 --events /nonexistent/a
 	refuses "--events: cannot write to fd:99: Bad file descriptor" \
 		run -k kernel -m 16 --events fd:99
+	err=$("$LKVM" run -k kernel -m 16 --events fd:5 2>&1 5</dev/null) &&
+		return 1
+	[ "$err" = "lkvm: --events: cannot write to fd:5: Permission denied" ]
+	# None of lkvm's own files is taken for the user's.
+	for number in 3 4 5 6 7 8 9 10 11 12; do
+		refuses "--events: cannot write to fd:$number: Bad file descriptor" \
+			run -k kernel -m 16 --events fd:$number
+	done
 	refuses "--events: cannot write to fd:x: Invalid argument" \
 		run -k kernel -m 16 --events fd:x
 	mkfifo pipe

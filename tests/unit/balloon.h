@@ -29,6 +29,8 @@
 struct fixture {
 	struct driver driver;
 	struct device *device;
+	unsigned int changes; /* that the VM's owner was told of */
+	uint64_t changed_to;
 };
 
 static inline int try_create(struct fixture *f,

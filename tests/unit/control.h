@@ -66,6 +66,7 @@ static inline void fixture_init(struct control_fixture *f)
 	memset(f, 0, sizeof(*f));
 	f->config.name = "test";
 	f->config.kernel = "kernel";
+	f->config.events_fd = -1;
 	f->vm.config = &f->config;
 	f->vm.run_state = VM_RUNNING;
 	f->device.type = &some_type;

@@ -109,6 +109,32 @@ static void the_driver_writes_its_own_fields_only(void **state)
 	assert_int_equal(config(f).poison_val, 0x11111111);
 }
 
+static void note_change(struct machine *machine, uint64_t bytes)
+{
+	struct driver *driver = container_of(machine, struct driver, machine);
+	struct fixture *f = container_of(driver, struct fixture, driver);
+
+	f->changes++;
+	f->changed_to = bytes;
+}
+
+static void a_change_of_the_balloon_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct virtio_device *vdev = f->driver.vdev;
+	__le32 actual = htole32(0x100000);
+	unsigned int at = offsetof(struct virtio_balloon_config, actual);
+
+	f->driver.machine.balloon_changed = note_change;
+	virtio_device_write_config(vdev, at, &actual, sizeof(actual));
+	assert_int_equal(f->changes, 1);
+	assert_int_equal(f->changed_to, 4 * GIB);
+	/* The same again is no news, nor is what else is written. */
+	virtio_device_write_config(vdev, at, &actual, sizeof(actual));
+	virtio_device_write_config(vdev, 0, &actual, sizeof(actual));
+	assert_int_equal(f->changes, 1);
+}
+
 /* ---- inflate and deflate ------------------------------------------------- */
 
 static void inflated_pages_are_gone(void **state)
@@ -565,6 +591,7 @@ int main(void)
 		BARE_TEST(options_choose_features),
 		BARE_TEST(bad_options_leave_nothing),
 		DEVICE_TEST(the_target_can_change),
+		DEVICE_TEST(a_change_of_the_balloon_is_told),
 		DEVICE_TEST(the_driver_writes_its_own_fields_only),
 		DEVICE_TEST(inflated_pages_are_gone),
 		DEVICE_TEST(deflated_pages_keep_what_is_in_them),

@@ -26,7 +26,8 @@ static int setup(void **state)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, "old", 3), 3);
 	close(fd);
-	assert_int_equal(events_open(&f->base.vm, f->path), 0);
+	f->base.config.events = f->path;
+	assert_int_equal(events_open(&f->base.vm), 0);
 	*state = f;
 	return 0;
 }
@@ -191,10 +192,11 @@ static void a_busy_balloon_is_told_of_once(void **state)
 	json_decref(all);
 	/* The next one a second later, of what it is then. */
 	m->balloon_changed(m, 8 * KIB);
-	m->balloon_changed(m, 4 * KIB);
+	/* And if the guest says that it has more in it than there is. */
+	m->balloon_changed(m, 5 * MIB);
 	all = run_until(f, 2);
 	assert_int_equal(json_array_size(all), 2);
-	assert_int_equal(actual_of(all, 1), 4 * MIB - 4 * KIB);
+	assert_int_equal(actual_of(all, 1), 0);
 	json_decref(all);
 }
 
