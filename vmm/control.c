@@ -494,7 +494,7 @@ static int listen_in_folder(const struct vm_config *config,
 static int say_why_not(const struct vm_config *config, int err)
 {
 	if (config->control_folder && !config->name) {
-		log_warn("control", "there is no control socket at %s: %s",
+		log_info("control", "there is no control socket at %s: %s",
 			 config->control, strerror(-err));
 		return 0;
 	}
