@@ -576,6 +576,9 @@ static int check_output(const char *what, const char *to)
 {
 	int fd = to && !strncmp(to, "fd:", 3) ? claim_output_fd(to + 3) : 0;
 
+	/* What is no number at all is refused where it is opened. */
+	if (fd == -EINVAL)
+		return 0;
 	if (fd < 0)
 		log_err("run", "%s: cannot write to %s: %s", what, to,
 			strerror(-fd));
