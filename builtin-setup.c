@@ -107,6 +107,19 @@ static int open_parent(int root, const char *path, const char **name)
 	return fd;
 }
 
+/* Whatever the umask is: /tmp is everybody's. */
+static int set_mode(int parent, const char *name, mode_t mode)
+{
+	/* A guest may have put a link to a folder of the host's there. */
+	int fd = openat(parent, name,
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int err = fd < 0 || fchmod(fd, mode) ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 static int make_folder(int root, const char *path, mode_t mode)
 {
 	const char *name;
@@ -116,8 +129,7 @@ static int make_folder(int root, const char *path, mode_t mode)
 	if (parent < 0)
 		return parent;
 	if (!mkdirat(parent, name, 0700))
-		/* Whatever the umask is: /tmp is everybody's. */
-		err = fchmodat(parent, name, mode, 0) ? -errno : 0;
+		err = set_mode(parent, name, mode);
 	else if (errno != EEXIST)
 		err = -errno;
 	close(parent);
