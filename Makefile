@@ -291,7 +291,7 @@ deb: all
 
 clean:
 	rm -rf build/obj build/lkvm build/liblkvm.a build/guest-init build/tests \
-		build/hdr \
+		build/hdr build/completion build/deb \
 		build/clang* build/san* build/thread* build/fuzz
 
 distclean:
