@@ -19,6 +19,7 @@
 #include <lkvm/commands.h>
 #include <lkvm/log.h>
 #include <lkvm/root-folder.h>
+#include <lkvm/rootfs.h>
 #include <lkvm/util.h>
 #include <lkvm/vm.h>
 
@@ -211,6 +212,8 @@ const char *const root_folder_host[] = {
 	"/lib32", "/lib64", "/libx32", "/etc/alternatives",
 	NULL,
 };
+_Static_assert(ARRAY_SIZE(root_folder_host) == ROOTFS_MAX_HOST + 1,
+	       "there is room for each of them");
 
 /* One of the host's: a link as there, or a place for the folder. */
 static int make_host(int root, const char *path)
