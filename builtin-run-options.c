@@ -214,8 +214,6 @@ static int set_root(void *target, const struct option_desc *desc,
 	if (!text)
 		return -ENOMEM;
 	free(options->root_text);
-	if (options->events_fd >= 0)
-		close(options->events_fd);
 	options->root_text = text;
 	options->rootfs.root = (struct rootfs_root) { 0 };
 	return options_parse_list(desc->keys, rootfs_root_positional, "--root",
@@ -695,4 +693,6 @@ void run_options_release(struct run_options *options)
 	release_patterns(&options->fail);
 	free(options->params);
 	free(options->pins);
+	if (options->events_fd >= 0)
+		close(options->events_fd);
 }
