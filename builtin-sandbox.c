@@ -222,6 +222,7 @@ int root_folder_complete(struct run_options *options, bool sandbox)
 	/* What has a root and no command gets a shell. */
 	options->rootfs.root.path = folder->found;
 	options->rootfs.root.writable = !folder->read_only;
+	options->rootfs.root.made = folder->make;
 	if (folder->named)
 		add_host(&options->rootfs);
 	return 0;

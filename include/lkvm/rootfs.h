@@ -25,6 +25,7 @@ struct rootfs_root {
 	const char *path; /* folder, image or block device */
 	bool writable; /* writes reach it */
 	const char *type; /* file system of an image; NULL: look */
+	bool made; /* a folder that the run makes, where it is missing */
 };
 
 extern const struct option_desc rootfs_root_keys[];

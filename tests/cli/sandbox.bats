@@ -125,8 +125,11 @@ load helpers
 	lkvm setup box
 	before=$(snapshot)
 	lkvm sandbox --dry-run -d box -k kernel -m 16 --sandbox script
+	[ "$status" = 0 ]
 	[ "$(snapshot)" = "$before" ]
 	lkvm sandbox --dry-run -k kernel -m 16 -- true
+	[ "$status" = 0 ]
+	[[ $out == *"  read-write $HOME/.lkvm/default"* ]]
 	[ "$(snapshot)" = "$before" ]
 }
 
