@@ -286,13 +286,19 @@ uninstall:
 		$(DESTDIR)$(ZSHDIR)/_lkvm $(DESTDIR)$(FISHDIR)/lkvm.fish \
 		$(MANUAL:docs/%=$(DESTDIR)$(MANDIR)/man1/%)
 
-# The package goes to build/deb, once lintian has found no error in it.
+# The package goes to build/deb, once lintian has found no error in it. What is
+# in it is the default build.
+ifeq ($(VARIANT),)
 deb: all
+else
+deb:
+	$(error make deb packs the default build: leave out CC and SAN)
+endif
 	@scripts/make-deb $(VERSION)
 
 clean:
 	rm -rf build/obj build/lkvm build/liblkvm.a build/guest-init build/tests \
-		build/hdr \
+		build/hdr build/completion build/deb \
 		build/clang* build/san* build/thread* build/fuzz
 
 distclean:

@@ -88,19 +88,28 @@ void root_folder_release(struct root_folder_options *folder)
 
 /* ---- what a run makes of it ---------------------------------------------- */
 
-/* What is a folder of its own on the host is shared; links are as there. */
+/*
+ * What is a folder of its own on the host is shared; links are as there. They
+ * come before the user's, which may lie in them.
+ */
 static void add_host(struct rootfs_options *rootfs)
 {
+	struct rootfs_share shares[ARRAY_SIZE(rootfs->shares)];
+	unsigned int n = 0;
 	struct stat st;
 
 	for (unsigned int i = 0; root_folder_host[i]; i++) {
-		if (lstat(root_folder_host[i], &st) || !S_ISDIR(st.st_mode) ||
-		    rootfs->nr_shares == ROOTFS_MAX_SHARES)
+		if (lstat(root_folder_host[i], &st) || !S_ISDIR(st.st_mode))
 			continue;
-		rootfs->shares[rootfs->nr_shares++] = (struct rootfs_share) {
+		shares[n++] = (struct rootfs_share) {
 			.path = root_folder_host[i],
 		};
 	}
+	memcpy(&shares[n], rootfs->shares,
+	       rootfs->nr_shares * sizeof(*shares));
+	n += rootfs->nr_shares;
+	memcpy(rootfs->shares, shares, n * sizeof(*shares));
+	rootfs->nr_shares = n;
 }
 
 /* By whatever name. */
@@ -213,6 +222,7 @@ int root_folder_complete(struct run_options *options, bool sandbox)
 	/* What has a root and no command gets a shell. */
 	options->rootfs.root.path = folder->found;
 	options->rootfs.root.writable = !folder->read_only;
+	options->rootfs.root.made = folder->make;
 	if (folder->named)
 		add_host(&options->rootfs);
 	return 0;

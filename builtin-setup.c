@@ -19,6 +19,7 @@
 #include <lkvm/commands.h>
 #include <lkvm/log.h>
 #include <lkvm/root-folder.h>
+#include <lkvm/rootfs.h>
 #include <lkvm/util.h>
 #include <lkvm/vm.h>
 
@@ -107,6 +108,19 @@ static int open_parent(int root, const char *path, const char **name)
 	return fd;
 }
 
+/* Whatever the umask is: /tmp is everybody's. */
+static int set_mode(int parent, const char *name, mode_t mode)
+{
+	/* A guest may have put a link to a folder of the host's there. */
+	int fd = openat(parent, name,
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int err = fd < 0 || fchmod(fd, mode) ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 static int make_folder(int root, const char *path, mode_t mode)
 {
 	const char *name;
@@ -116,8 +130,7 @@ static int make_folder(int root, const char *path, mode_t mode)
 	if (parent < 0)
 		return parent;
 	if (!mkdirat(parent, name, 0700))
-		/* Whatever the umask is: /tmp is everybody's. */
-		err = fchmodat(parent, name, mode, 0) ? -errno : 0;
+		err = set_mode(parent, name, mode);
 	else if (errno != EEXIST)
 		err = -errno;
 	close(parent);
@@ -199,6 +212,8 @@ const char *const root_folder_host[] = {
 	"/lib32", "/lib64", "/libx32", "/etc/alternatives",
 	NULL,
 };
+_Static_assert(ARRAY_SIZE(root_folder_host) == ROOTFS_MAX_HOST + 1,
+	       "there is room for each of them");
 
 /* One of the host's: a link as there, or a place for the folder. */
 static int make_host(int root, const char *path)

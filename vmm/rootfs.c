@@ -353,6 +353,17 @@ static int check_overlay(const struct builder *b)
 	return 0;
 }
 
+/* In a dry run nobody has made it; it comes by 9P, or add_folder() says why not.
+ */
+static bool is_yet_to_be_made(const struct builder *b,
+			      const struct rootfs_root *root)
+{
+	struct stat st;
+
+	return b->dry_run && root->made && has_9p(b) &&
+	       stat(root->path, &st) && errno == ENOENT;
+}
+
 static int add_root(struct builder *b, const struct rootfs_options *options)
 {
 	const struct rootfs_root *root = &options->root;
@@ -360,6 +371,14 @@ static int add_root(struct builder *b, const struct rootfs_options *options)
 
 	if (options->initrd)
 		return 0;
+	if (is_yet_to_be_made(b, root)) {
+		char *path = strdup(root->path);
+
+		if (!path)
+			return no_memory();
+		add_9p(b, path, ROOTFS_WRITABLE, "/");
+		return 0;
+	}
 	if (root->path && !stat(root->path, &st) && !S_ISDIR(st.st_mode))
 		return root_of_image(b, root);
 	if (root->type) {

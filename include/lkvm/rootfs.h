@@ -15,7 +15,8 @@
 #include <lkvm/modules.h>
 #include <lkvm/virtio.h>
 
-#define ROOTFS_MAX_SHARES 14
+#define ROOTFS_MAX_SHARES 14 /* of the user's */
+#define ROOTFS_MAX_HOST 8 /* of the host's, in a root folder of setup's */
 #define ROOTFS_MAX_MODULES 8
 #define ROOTFS_TYPE_BYTES 16
 
@@ -24,6 +25,7 @@ struct rootfs_root {
 	const char *path; /* folder, image or block device */
 	bool writable; /* writes reach it */
 	const char *type; /* file system of an image; NULL: look */
+	bool made; /* a folder that the run makes, where it is missing */
 };
 
 extern const struct option_desc rootfs_root_keys[];
@@ -40,7 +42,7 @@ struct rootfs_options {
 	struct rootfs_root root; /* path NULL: the host's own root */
 	bool initrd; /* the initrd is the root; no path then */
 	bool dry_run; /* make no image: the folder stands for it */
-	struct rootfs_share shares[ROOTFS_MAX_SHARES];
+	struct rootfs_share shares[ROOTFS_MAX_HOST + ROOTFS_MAX_SHARES];
 	unsigned int nr_shares;
 };
 
@@ -64,8 +66,8 @@ struct rootfs {
 	/* Records for init in the guest (guest-protocol.h); owned. */
 	char *config;
 	size_t config_bytes;
-	struct device_request devices[1 + ROOTFS_MAX_SHARES];
-	struct rootfs_part parts[1 + ROOTFS_MAX_SHARES];
+	struct device_request devices[1 + ROOTFS_MAX_HOST + ROOTFS_MAX_SHARES];
+	struct rootfs_part parts[1 + ROOTFS_MAX_HOST + ROOTFS_MAX_SHARES];
 	unsigned int nr_parts; /* of both */
 	/* Names for modules_pack(). */
 	const char *modules[ROOTFS_MAX_MODULES];

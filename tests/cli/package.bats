@@ -5,7 +5,7 @@
 load helpers
 
 @test "make deb builds a package in which lintian finds no error" {
-	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC \
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC -u SAN \
 		make -s -C "$top" deb >made
 	package=$top/$(tail -n 1 made)
 	[ ! -s "$top/build/deb/lintian" ] || ! grep '^E:' "$top/build/deb/lintian"
@@ -34,5 +34,13 @@ load helpers
 		[ "lkvm $version" != "$("$LKVM" version)" ] || continue
 		run -1 copy/scripts/make-deb "$("$LKVM" version | cut -c 6-)"
 		[[ $output == "make-deb: this is version "* ]]
+	done
+}
+
+@test "no package is made of a variant" {
+	for variant in CC=clang SAN=1; do
+		run -2 env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL \
+			make -s -C "$top" deb "$variant"
+		[[ $output == *"make deb packs the default build: leave out CC and SAN"* ]]
 	done
 }

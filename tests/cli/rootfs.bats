@@ -102,3 +102,10 @@ make_linux() {
 	lkvm run -k kernel -m 16 --nodefaults
 	[ "$out" = K ]
 }
+
+@test "--root takes no other option's file" {
+	need_kvm
+	make_linux kernel
+	lkvm run -k kernel -m 16 --events fd:5 --root . -- true 5>events
+	grep -q '"END"' events
+}

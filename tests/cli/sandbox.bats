@@ -125,8 +125,11 @@ load helpers
 	lkvm setup box
 	before=$(snapshot)
 	lkvm sandbox --dry-run -d box -k kernel -m 16 --sandbox script
+	[ "$status" = 0 ]
 	[ "$(snapshot)" = "$before" ]
 	lkvm sandbox --dry-run -k kernel -m 16 -- true
+	[ "$status" = 0 ]
+	[[ $out == *"  read-write $HOME/.lkvm/default"* ]]
 	[ "$(snapshot)" = "$before" ]
 }
 
@@ -148,4 +151,18 @@ load helpers
 	as=(env -u HOME)
 	refuses "cannot look for root folders: No such file or directory" \
 		list -r
+}
+
+@test "the user's folders lie over the host's, and there is room for both" {
+	make_kernel kernel
+	lkvm setup box
+	lkvm sandbox --dry-run -d box -k kernel -m 16 --rw /usr/share -- true
+	[ "$status" = 0 ]
+	[[ $out == *"  read       /usr"$'\n'*"  read-write /usr/share"* ]]
+	mkdir folder{1..14}
+	lkvm sandbox --dry-run -d box -k kernel -m 16 \
+		$(printf -- '--ro %s ' folder*) -- true
+	[ "$status" = 0 ]
+	[[ $out == *"  read       /usr"$'\n'* ]]
+	[[ $out == *"/folder9"* ]]
 }
