@@ -267,8 +267,12 @@ static inline bool mode_is(int tty, const struct termios *mode)
 /* Run @body in a child, which must end well and within the limit. */
 static inline void in_child(void (*body)(void))
 {
-	/* cmocka's handlers would go on with the tests. */
-	static const int caught[] = { SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGSYS };
+	/*
+	 * cmocka's handlers would go on with the tests; and who runs these may
+	 * have had the others ignored (nohup, a shell's background).
+	 */
+	static const int caught[] = { SIGFPE, SIGILL,  SIGSEGV, SIGBUS, SIGSYS,
+				      SIGHUP, SIGTERM, SIGINT,	SIGQUIT };
 	int status;
 	pid_t pid = fork();
 
