@@ -189,8 +189,23 @@ static int look_at(struct tree *tree)
 	return err;
 }
 
-static void tree_release(struct tree *tree)
+/* Returns NULL if there is no memory for it. */
+static struct tree *tree_create(const char *dir, const char *type)
 {
+	struct tree *tree = calloc(1, sizeof(*tree));
+
+	if (!tree)
+		return NULL;
+	tree->dir = dir;
+	cache_key_init(&tree->key);
+	cache_key_add_text(&tree->key, type);
+	return tree;
+}
+
+static void tree_destroy(struct tree *tree)
+{
+	if (!tree)
+		return;
 	for (unsigned int i = 0; i < tree->nr_left_out; i++)
 		free(tree->left_out[i]);
 	free(tree);
@@ -353,15 +368,9 @@ static int new_image(const struct tree *tree, const char *type)
 
 int rootfs_image(const char *dir, const char *type, char **path)
 {
-	struct tree *tree = calloc(1, sizeof(*tree));
-	int fd = -ENOMEM;
+	struct tree *tree = tree_create(dir, type);
+	int fd = tree ? look_at(tree) : -ENOMEM;
 
-	if (tree) {
-		tree->dir = dir;
-		cache_key_init(&tree->key);
-		cache_key_add_text(&tree->key, type);
-		fd = look_at(tree);
-	}
 	if (!fd) {
 		fd = cache_open("root", &tree->key);
 		if (fd < 0)
@@ -374,7 +383,17 @@ int rootfs_image(const char *dir, const char *type, char **path)
 	}
 	if (fd == -ENOMEM)
 		log_err("rootfs", "out of memory");
-	if (tree)
-		tree_release(tree);
+	tree_destroy(tree);
 	return fd;
+}
+
+int rootfs_image_check(const char *dir, const char *type)
+{
+	struct tree *tree = tree_create(dir, type);
+	int err = tree ? look_at(tree) : -ENOMEM;
+
+	if (err == -ENOMEM)
+		log_err("rootfs", "out of memory");
+	tree_destroy(tree);
+	return err;
 }
