@@ -164,6 +164,14 @@ test_exec_no_user() {
 	ended 125
 	grep -q '^lkvm: --user: there is no user nobody2 ' errors ||
 		fail "it was not said who is not there"
+	# 2^32 is no other name of root.
+	exec_in_guest --user 4294967296 -- true
+	ended 125
+	exec_in_guest --user 7:4294967296 -- true
+	ended 125
+	exec_in_guest --user 4294967294 -- id -u
+	ended 0
+	same user "$(<out)" 4294967294
 }
 
 test_exec_klog() {
