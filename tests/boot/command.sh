@@ -212,6 +212,22 @@ test_exec_quit() {
 	ended 0
 }
 
+# Who writes to a terminal that has gone hears of it, whatever it ignores.
+test_exec_lost_terminal() {
+	in_guest -- sh -c 'trap "" HUP; echo ready
+		while echo more; do sleep 0.1; done; exit 5'
+	command=(env --ignore-signal=HUP "${command[@]}")
+	on_terminal
+	await '^ready'
+	kill -KILL "$terminal"
+	for ((i = 0; i < 300; i++)); do
+		kill -0 "$pid" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	kill -KILL "$pid"
+	fail "the command still runs"
+}
+
 # without MODULE...: sets $modules to those of the kernel but these.
 without() {
 	local name version
@@ -318,6 +334,8 @@ promise "-- COMMAND: --user that is not there" test_exec_no_user
 promise "-- COMMAND: the console goes to --klog" test_exec_klog
 promise "-- COMMAND: a terminal with size, signals and keys" test_exec_terminal
 promise "-- COMMAND: Ctrl-a x quits" test_exec_quit
+promise "-- COMMAND: a terminal that has gone ends who writes" \
+	test_exec_lost_terminal
 promise "-- COMMAND: a kernel without virtio_console" test_exec_missing \
 	virtio_console CONFIG_VIRTIO_CONSOLE
 promise "-- COMMAND: a kernel without virtio_pci" test_exec_missing \
