@@ -278,8 +278,13 @@ static void report_end(struct relay *relay)
 				  (uint32_t)WEXITSTATUS(status),
 	};
 
-	/* Others might write on and on. */
+	/*
+	 * Others might write on and on. Until they are gone, what they have
+	 * open keeps disks from being remounted.
+	 */
 	sys_kill(-1, SIGKILL);
+	while (sys(__NR_wait4, -1, NULL, 0, 0, 0) > 0)
+		;
 	drain(&relay->pumps[PUMP_OUT]);
 	drain(&relay->pumps[PUMP_ERR]);
 	end.stdout_bytes = relay->pumps[PUMP_OUT].passed;
