@@ -111,6 +111,25 @@ static void close_pump(struct pump *pump)
 	pump->len = 0;
 }
 
+static void close_target(struct pump *pump)
+{
+	if (pump->to >= 0)
+		sys_close(pump->to);
+	pump->to = -1;
+	pump->len = 0;
+}
+
+/*
+ * Nobody takes what the command writes to @fd: that raises SIGPIPE from now
+ * on, or its terminal hangs up, which both of our ends hold.
+ */
+static void on_closed(struct relay *relay, uint32_t fd)
+{
+	close_pump(&relay->pumps[fd == 1 ? PUMP_OUT : PUMP_ERR]);
+	if (relay->init->tty && fd == 1)
+		close_target(&relay->pumps[PUMP_IN]);
+}
+
 /*
  * Linux's sysctl/vm.rst: 2 frees names and inodes that nobody uses. A 9p file
  * system keeps a handle of lkvm's for each.
@@ -150,11 +169,7 @@ static void take_message(struct relay *relay)
 		relay->in_bytes = message.end.bytes;
 		break;
 	case GUEST_CLOSED:
-		/* What it writes from now on raises SIGPIPE, or it hangs up. */
-		if (message.closed.fd == 1)
-			close_pump(&relay->pumps[PUMP_OUT]);
-		else
-			close_pump(&relay->pumps[PUMP_ERR]);
+		on_closed(relay, message.closed.fd);
 		break;
 	case GUEST_DROP_CACHES:
 		drop_caches();
@@ -184,9 +199,7 @@ static void empty(struct pump *pump)
 		return;
 	/* The command does not read any more: neither do we. */
 	if (n < 0) {
-		sys_close(pump->to);
-		pump->to = -1;
-		pump->len = 0;
+		close_target(pump);
 		return;
 	}
 	pump->passed += (uint64_t)n;
@@ -220,8 +233,7 @@ static void end_input(struct relay *relay)
 	if (!relay->in_ends || in->passed < relay->in_bytes || in->to < 0 ||
 	    relay->init->tty)
 		return;
-	sys_close(in->to);
-	in->to = -1;
+	close_target(in);
 }
 
 /* ---- the end ------------------------------------------------------------- */
@@ -266,8 +278,13 @@ static void report_end(struct relay *relay)
 				  (uint32_t)WEXITSTATUS(status),
 	};
 
-	/* Others might write on and on. */
+	/*
+	 * Others might write on and on. Until they are gone, what they have
+	 * open keeps disks from being remounted.
+	 */
 	sys_kill(-1, SIGKILL);
+	while (sys(__NR_wait4, -1, NULL, 0, 0, 0) > 0)
+		;
 	drain(&relay->pumps[PUMP_OUT]);
 	drain(&relay->pumps[PUMP_ERR]);
 	end.stdout_bytes = relay->pumps[PUMP_OUT].passed;

@@ -88,9 +88,11 @@ long text_number(const char *text)
 	if (!*text)
 		return -1;
 	for (; *text; text++) {
-		if (*text < '0' || *text > '9' || number > INT32_MAX)
+		if (*text < '0' || *text > '9')
 			return -1;
 		number = number * 10 + (*text - '0');
+		if (number > TEXT_NUMBER_MAX)
+			return -1;
 	}
 	return number;
 }

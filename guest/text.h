@@ -27,7 +27,13 @@ char *text_find(char *text, char c);
  */
 char *text_cut(char *text, char c);
 
-/* Decimal digits at @text, all of it; returns -1 if that is something else. */
+/* The highest user and group: one more is (uid_t)-1, which is nobody. */
+#define TEXT_NUMBER_MAX 0xfffffffeL
+
+/*
+ * Decimal digits at @text, all of it; returns -1 if that is something else, or
+ * more than TEXT_NUMBER_MAX.
+ */
 long text_number(const char *text);
 
 /* A buffer that text is appended to. What does not fit is lost. */

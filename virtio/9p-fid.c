@@ -96,6 +96,7 @@ int p9_fid_insert(struct p9_fids *fids, struct p9_fid *fid, uint32_t id)
 		fid->id = id;
 		fid->refs++;
 		fids->count++;
+		fids->last_fd = fid->fd;
 		*at = fid;
 	}
 	pthread_mutex_unlock(&fids->lock);
@@ -106,14 +107,17 @@ bool p9_fids_crowded(struct p9_server *server)
 {
 	unsigned int max = MIN(P9_MAX_FIDS, (unsigned int)server->share.max_fd);
 	struct p9_fids *fids = &server->fids;
+	unsigned int used;
 	bool crowded;
 
 	pthread_mutex_lock(&fids->lock);
-	if (fids->count <= max / 2)
+	/* Other shares take descriptors too: it was the lowest that was free. */
+	used = MAX(fids->count, (unsigned int)MAX(fids->last_fd, 0));
+	if (used <= max / 2 || !fids->mark)
 		fids->mark = max / 2;
-	crowded = fids->mark && fids->count > fids->mark;
+	crowded = used > fids->mark;
 	if (crowded)
-		fids->mark = fids->count + max / 8;
+		fids->mark = used + max / 8;
 	pthread_mutex_unlock(&fids->lock);
 	return crowded;
 }

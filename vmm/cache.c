@@ -132,26 +132,35 @@ int cache_open(const char *kind, const struct cache_key *key)
 	return fd;
 }
 
-int cache_begin(const char *kind, const struct cache_key *key,
-		struct cache_file *file)
+/*
+ * A file in @folder that has no name, so that nothing is left behind, whatever
+ * ends us; or, where a file system has no such, one with @name.
+ */
+static int open_new(struct cache_file *file, const char *folder,
+		    const char *name)
 {
-	const char *tmp = getenv("TMPDIR");
-	int folder;
-
-	if (name_file(kind, key, file->target, true)) {
-		folder = (int)(strrchr(file->target, '/') - file->target);
-		snprintf(file->path, sizeof(file->path),
-			 "%.*s/" UNDER_WAY "XXXXXX", folder, file->target);
-		file->fd = mkostemp(file->path, O_CLOEXEC);
-		if (file->fd >= 0)
-			return 0;
-	}
-	file->target[0] = '\0';
-	if (snprintf(file->path, sizeof(file->path), "%s/lkvm-XXXXXX",
-		     tmp ? tmp : "/tmp") >= PATH_MAX)
+	file->path[0] = '\0';
+	file->fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (file->fd >= 0)
+		return 0;
+	if (snprintf(file->path, sizeof(file->path), "%s/%s", folder, name) >=
+	    PATH_MAX)
 		return -ENAMETOOLONG;
 	file->fd = mkostemp(file->path, O_CLOEXEC);
 	return file->fd < 0 ? -errno : 0;
+}
+
+int cache_begin(const char *kind, const struct cache_key *key,
+		struct cache_file *file)
+{
+	char folder[PATH_MAX];
+
+	if (name_file(kind, key, file->target, true) &&
+	    find_folder(folder, false) &&
+	    !open_new(file, folder, UNDER_WAY "XXXXXX"))
+		return 0;
+	file->target[0] = '\0';
+	return open_new(file, getenv("TMPDIR") ?: "/tmp", "lkvm-XXXXXX");
 }
 
 /* One file of the cache's folder. */
@@ -219,6 +228,24 @@ out:
 	free(found);
 }
 
+/* Give it its name. */
+static int keep(const struct cache_file *file)
+{
+	char path[sizeof("/proc/self/fd/") + 16];
+
+	if (file->path[0])
+		return rename(file->path, file->target);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file->fd);
+	return linkat(AT_FDCWD, path, AT_FDCWD, file->target,
+		      AT_SYMLINK_FOLLOW);
+}
+
+static void drop_name(const struct cache_file *file)
+{
+	if (file->path[0])
+		unlink(file->path);
+}
+
 int cache_done(struct cache_file *file)
 {
 	struct stat st;
@@ -226,15 +253,15 @@ int cache_done(struct cache_file *file)
 	/* After a power cut there shall be a whole file, or none. */
 	if (file->target[0] && !fstat(file->fd, &st) && !fdatasync(file->fd)) {
 		make_room((uint64_t)st.st_blocks * 512);
-		if (!rename(file->path, file->target))
+		if (!keep(file))
 			return file->fd;
 	}
-	unlink(file->path);
+	drop_name(file);
 	return file->fd;
 }
 
 void cache_abandon(struct cache_file *file)
 {
-	unlink(file->path);
+	drop_name(file);
 	close(file->fd);
 }

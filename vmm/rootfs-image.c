@@ -8,10 +8,11 @@
 #include <fcntl.h>
 #include <fts.h>
 #include <linux/magic.h>
-#include <spawn.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,8 +21,6 @@
 #include <lkvm/log.h>
 #include <lkvm/rootfs.h>
 #include <lkvm/util.h>
-
-extern char **environ;
 
 /* ---- what is in an image ------------------------------------------------- */
 
@@ -189,8 +188,23 @@ static int look_at(struct tree *tree)
 	return err;
 }
 
-static void tree_release(struct tree *tree)
+/* Returns NULL if there is no memory for it. */
+static struct tree *tree_create(const char *dir, const char *type)
 {
+	struct tree *tree = calloc(1, sizeof(*tree));
+
+	if (!tree)
+		return NULL;
+	tree->dir = dir;
+	cache_key_init(&tree->key);
+	cache_key_add_text(&tree->key, type);
+	return tree;
+}
+
+static void tree_destroy(struct tree *tree)
+{
+	if (!tree)
+		return;
 	for (unsigned int i = 0; i < tree->nr_left_out; i++)
 		free(tree->left_out[i]);
 	free(tree);
@@ -240,44 +254,58 @@ static void tool_failed(const char *tool, const char *dir, int fd)
 		line ? line + 1 : text);
 }
 
-static int run_tool(char *const *argv, const char *dir)
-{
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	int words = memfd_create("words", MFD_CLOEXEC);
-	int err, status;
-	pid_t pid;
+/* Where a tool has the image that it makes; with or without a name. */
+#define TOOL_FD 3
+#define TOOL_TARGET "/proc/self/fd/3"
 
-	if (words < 0) {
-		err = errno;
-		log_err("rootfs", "cannot run %s: %s", argv[0], strerror(err));
-		return -err;
-	}
-	spawn_attributes(&attr, 0);
-	posix_spawn_file_actions_init(&files);
-	err = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0) ?:
-		      posix_spawn_file_actions_adddup2(&files, words, STDOUT_FILENO) ?:
-		      posix_spawn_file_actions_adddup2(&files, words, STDERR_FILENO) ?:
-		      posix_spawn(&pid, argv[0], &files, &attr, argv, environ);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
-	if (err) {
-		log_err("rootfs", "cannot run %s: %s", argv[0], strerror(err));
+/* In a child of @parent. posix_spawn() cannot have it die with us. */
+static void __attribute__((noreturn))
+become_tool(char *const *argv, int words, int image, pid_t parent)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	sigset_t none;
+
+	for (int signo = 1; signo < NSIG; signo++)
+		signal(signo, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() == parent && dup2(null, STDIN_FILENO) >= 0 &&
+	    dup2(words, STDOUT_FILENO) >= 0 &&
+	    dup2(words, STDERR_FILENO) >= 0 && dup2(image, TOOL_FD) >= 0 &&
+	    !fcntl(TOOL_FD, F_SETFD, 0))
+		execv(argv[0], argv);
+	dprintf(words, "%s", strerror(errno));
+	_exit(127);
+}
+
+static int run_tool(char *const *argv, const char *dir, int image)
+{
+	int words = memfd_create("words", MFD_CLOEXEC);
+	pid_t parent = getpid();
+	pid_t pid = words < 0 ? -1 : fork();
+	int status, err = 0;
+
+	if (pid < 0) {
+		err = -errno;
+		log_err("rootfs", "cannot run %s: %s", argv[0], strerror(-err));
+	} else if (!pid) {
+		become_tool(argv, words, image, parent);
 	} else if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status) ||
 		   WEXITSTATUS(status)) {
 		tool_failed(argv[0], dir, words);
-		err = EIO;
+		err = -EIO;
 	}
-	close(words);
-	return -err;
+	if (words >= 0)
+		close(words);
+	return err;
 }
 
 /*
  * Nothing is compressed: the image is made once and read many times, from the
  * page cache.
  */
-static int make_image(const struct tree *tree, const char *type,
-		      const char *target)
+static int make_image(const struct tree *tree, const char *type, int image)
 {
 	char tool[PATH_MAX];
 	char *argv[16 + ROOTFS_MAX_LEFT_OUT] = { tool };
@@ -294,11 +322,11 @@ static int make_image(const struct tree *tree, const char *type,
 			}
 			argv[n++] = options[i];
 		}
-		argv[n++] = (char *)target;
+		argv[n++] = (char *)TOOL_TARGET;
 		argv[n++] = (char *)tree->dir;
 	} else {
 		argv[n++] = (char *)tree->dir;
-		argv[n++] = (char *)target;
+		argv[n++] = (char *)TOOL_TARGET;
 		argv[n++] = (char *)"-noappend";
 		argv[n++] = (char *)"-no-progress";
 		argv[n++] = (char *)"-noI";
@@ -311,7 +339,7 @@ static int make_image(const struct tree *tree, const char *type,
 			argv[n++] = tree->left_out[i];
 	}
 	if (!err)
-		err = run_tool(argv, tree->dir);
+		err = run_tool(argv, tree->dir, image);
 	for (i = 0; i < ARRAY_SIZE(options); i++)
 		free(options[i]);
 	return err;
@@ -343,7 +371,7 @@ static int new_image(const struct tree *tree, const char *type)
 		return err;
 	}
 	announce(tree, type);
-	err = make_image(tree, type, file.path);
+	err = make_image(tree, type, file.fd);
 	if (err) {
 		cache_abandon(&file);
 		return err;
@@ -353,15 +381,9 @@ static int new_image(const struct tree *tree, const char *type)
 
 int rootfs_image(const char *dir, const char *type, char **path)
 {
-	struct tree *tree = calloc(1, sizeof(*tree));
-	int fd = -ENOMEM;
+	struct tree *tree = tree_create(dir, type);
+	int fd = tree ? look_at(tree) : -ENOMEM;
 
-	if (tree) {
-		tree->dir = dir;
-		cache_key_init(&tree->key);
-		cache_key_add_text(&tree->key, type);
-		fd = look_at(tree);
-	}
 	if (!fd) {
 		fd = cache_open("root", &tree->key);
 		if (fd < 0)
@@ -374,7 +396,17 @@ int rootfs_image(const char *dir, const char *type, char **path)
 	}
 	if (fd == -ENOMEM)
 		log_err("rootfs", "out of memory");
-	if (tree)
-		tree_release(tree);
+	tree_destroy(tree);
 	return fd;
+}
+
+int rootfs_image_check(const char *dir, const char *type)
+{
+	struct tree *tree = tree_create(dir, type);
+	int err = tree ? look_at(tree) : -ENOMEM;
+
+	if (err == -ENOMEM)
+		log_err("rootfs", "out of memory");
+	tree_destroy(tree);
+	return err;
 }

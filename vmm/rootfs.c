@@ -252,6 +252,10 @@ static int add_made_image(struct builder *b, const char *path, const char *type,
 	int fd = -1;
 
 	if (b->dry_run) {
+		int err = rootfs_image_check(path, type);
+
+		if (err)
+			return err;
 		image = strdup(path);
 		if (!image)
 			return no_memory();

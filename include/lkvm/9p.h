@@ -296,6 +296,7 @@ struct p9_fid {
 struct p9_fids {
 	pthread_mutex_t lock;
 	unsigned int count;
+	int last_fd; /* of the newest fid */
 	unsigned int mark; /* p9_fids_crowded() is true above it; 0: not yet */
 	_Atomic uint64_t buffer_bytes;
 	struct p9_fid *bucket[P9_FID_BUCKETS];
@@ -324,8 +325,9 @@ struct p9_fid *p9_fid_create(enum p9_fid_kind kind, int fd, uint32_t uid,
 int p9_fid_insert(struct p9_fids *fids, struct p9_fid *fid, uint32_t id);
 
 /*
- * Are there more than half as many as the server can have, and an eighth of
- * that more than when this was true last? Guests keep them for what they cache.
+ * Is more than half taken of the fids that the server can have, or of the
+ * process's descriptors that are for all of its servers, and an eighth of that
+ * more than when this was true last? Guests keep them for what they cache.
  */
 struct p9_server;
 bool p9_fids_crowded(struct p9_server *server);

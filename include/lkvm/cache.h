@@ -40,7 +40,7 @@ void cache_stat(struct stat *st);
 /* A file under way; without a cache, in the folder of temporary files. */
 struct cache_file {
 	int fd; /* for reading and writing */
-	char path[PATH_MAX]; /* of the file as long as it is not done */
+	char path[PATH_MAX]; /* as long as it is not done; "": it has no name */
 	char target[PATH_MAX]; /* "": it will have no name */
 };
 

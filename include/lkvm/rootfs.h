@@ -102,6 +102,9 @@ void rootfs_release(struct rootfs *rootfs);
  */
 int rootfs_image(const char *dir, const char *type, char **path);
 
+/* Would that refuse @dir? Makes nothing; returns 0 or its error, told. */
+int rootfs_image_check(const char *dir, const char *type);
+
 /* Can images of @type be made here? */
 bool rootfs_image_possible(const char *type);
 

@@ -164,6 +164,14 @@ test_exec_no_user() {
 	ended 125
 	grep -q '^lkvm: --user: there is no user nobody2 ' errors ||
 		fail "it was not said who is not there"
+	# 2^32 is no other name of root.
+	exec_in_guest --user 4294967296 -- true
+	ended 125
+	exec_in_guest --user 7:4294967296 -- true
+	ended 125
+	exec_in_guest --user 4294967294 -- id -u
+	ended 0
+	same user "$(<out)" 4294967294
 }
 
 test_exec_klog() {
@@ -202,6 +210,22 @@ test_exec_quit() {
 	printf '\1x' >&9
 	off_terminal
 	ended 0
+}
+
+# Who writes to a terminal that has gone hears of it, whatever it ignores.
+test_exec_lost_terminal() {
+	in_guest -- sh -c 'trap "" HUP; echo ready
+		while echo more; do sleep 0.1; done; exit 5'
+	command=(env --ignore-signal=HUP "${command[@]}")
+	on_terminal
+	await '^ready'
+	kill -KILL "$terminal"
+	for ((i = 0; i < 300; i++)); do
+		kill -0 "$pid" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	kill -KILL "$pid"
+	fail "the command still runs"
 }
 
 # without MODULE...: sets $modules to those of the kernel but these.
@@ -310,6 +334,8 @@ promise "-- COMMAND: --user that is not there" test_exec_no_user
 promise "-- COMMAND: the console goes to --klog" test_exec_klog
 promise "-- COMMAND: a terminal with size, signals and keys" test_exec_terminal
 promise "-- COMMAND: Ctrl-a x quits" test_exec_quit
+promise "-- COMMAND: a terminal that has gone ends who writes" \
+	test_exec_lost_terminal
 promise "-- COMMAND: a kernel without virtio_console" test_exec_missing \
 	virtio_console CONFIG_VIRTIO_CONSOLE
 promise "-- COMMAND: a kernel without virtio_pci" test_exec_missing \

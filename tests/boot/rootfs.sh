@@ -126,6 +126,18 @@ test_root_image() {
 	fi
 }
 
+# Who is killed with the command still has a file when that has ended.
+test_root_left_clean() {
+	small_root
+	mke2fs -q -t ext4 -d small image 64M
+	with_root generic --root image,rw -- sh -c '
+		busybox dd if=/dev/zero of=/dev/null bs=200M 3>/new &
+		busybox sleep 2; exit 9'
+	ended 9
+	dumpe2fs -h image >log 2>&1
+	! grep -q needs_recovery log || fail "it was not unmounted"
+}
+
 # The cloud kernel has no 9P.
 test_root_without_9p() {
 	need mkfs.erofs
@@ -218,6 +230,8 @@ promise "--root DIR: the folder is the root, and changes only with rw" \
 	test_root_folder
 promise "--root IMAGE: erofs" test_root_image generic erofs
 promise "--root IMAGE: squashfs, on the cloud kernel" test_root_image cloud squashfs
+promise "--root IMAGE: ext4 is clean when the command has ended" \
+	test_root_left_clean
 promise "--root IMAGE: ext4, changed only with rw" test_root_image cloud ext4
 promise "without 9P folders come in images, which are made once" \
 	test_root_without_9p

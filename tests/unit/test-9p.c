@@ -88,6 +88,25 @@ static void fids_are_unique_and_counted(void **state)
 	assert_int_equal(walk(f, ROOT, 100, NULL), 0);
 }
 
+/* Two shares can use up together what neither has half of. */
+static void descriptors_of_others_count(void **state)
+{
+	struct fixture *f = *state;
+	int fds[64];
+
+	f->server.share.max_fd = 100;
+	assert_false(p9_fids_crowded(&f->server));
+	for (unsigned int i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(walk(f, ROOT, 1, NULL), 0);
+	assert_true(p9_fids_crowded(&f->server));
+	assert_false(p9_fids_crowded(&f->server));
+	for (unsigned int i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	assert_int_equal(walk(f, ROOT, 2, NULL), 0);
+	assert_false(p9_fids_crowded(&f->server));
+}
+
 /* The limits of the process that does this stay so. */
 static int share_with_few_descriptors(void)
 {
@@ -781,6 +800,7 @@ int main(void)
 		TEST(a_new_version_drops_all_fids),
 		TEST(authentication_is_refused),
 		TEST(fids_are_unique_and_counted),
+		TEST(descriptors_of_others_count),
 		cmocka_unit_test(few_descriptors_are_shared_out),
 		cmocka_unit_test(the_kernels_own_files_are_not_opened),
 		TEST(walks_give_a_qid_for_each_name),
