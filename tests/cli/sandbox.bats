@@ -166,3 +166,27 @@ load helpers
 	[[ $out == *"  read       /usr"$'\n'* ]]
 	[[ $out == *"/folder9"* ]]
 }
+
+# The kernel powers off at once: the command is never run.
+@test "runs with a script may start at the same time in one folder" {
+	need_kvm
+	make_kernel kernel
+	lkvm setup box
+	mkdir .lkvm/box/virt/.sandbox.sh.new
+	echo "#!/bin/sh" >script
+	for i in {1..30}; do
+		"$LKVM" sandbox -d box -k kernel -m 16 -n mode=none \
+			--sandbox script >/dev/null 2>"err$i" &
+	done
+	wait
+	run -1 grep -h "cannot put" err*
+	rmdir .lkvm/box/virt/.sandbox.sh.new
+	[ "$(ls -A .lkvm/box/virt)" = sandbox.sh ]
+	# What cannot take its place goes.
+	rm .lkvm/box/virt/sandbox.sh
+	mkdir .lkvm/box/virt/sandbox.sh
+	lkvm sandbox -d box -k kernel -m 16 --sandbox script
+	[ "$status" = 125 ]
+	[[ $err == "lkvm: cannot put "*": Is a directory" ]]
+	[ "$(ls -A .lkvm/box/virt)" = sandbox.sh ]
+}
