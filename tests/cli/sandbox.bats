@@ -190,3 +190,21 @@ load helpers
 	[[ $err == "lkvm: cannot put "*": Is a directory" ]]
 	[ "$(ls -A .lkvm/box/virt)" = sandbox.sh ]
 }
+
+@test "a script that the guest does not see is refused" {
+	make_kernel kernel
+	lkvm setup box
+	mkdir folder scripts
+	echo "#!/bin/sh" >scripts/script
+	refuses "--sandbox: $HOME/scripts/script is not in the guest, whose root is $HOME/.lkvm/box (add its folder with --ro)" \
+		sandbox -d box,ro -k kernel -m 16 --sandbox scripts/script
+	refuses "--sandbox: $HOME/scripts/script is not in the guest, whose root is folder (add its folder with --ro)" \
+		run --root folder -k kernel -m 16 --sandbox scripts/script
+	lkvm sandbox --dry-run -d box,ro -k kernel -m 16 \
+		--sandbox scripts/script --ro scripts
+	[ "$status" = 0 ]
+	cp -r --parents "$HOME/scripts" folder
+	lkvm run --dry-run --root folder -k kernel -m 16 \
+		--sandbox scripts/script
+	[ "$status" = 0 ]
+}
