@@ -129,26 +129,48 @@ int cache_open(const char *kind, const struct cache_key *key)
 	return fd;
 }
 
+/* Without a name: when this process is killed, the file goes. */
+static void is_unnamed(struct cache_file *file, int fd)
+{
+	file->fd = fd;
+	file->named = false;
+	snprintf(file->path, sizeof(file->path), "/proc/%d/fd/%d", getpid(),
+		 fd);
+}
+
+static bool begin_in_folder(struct cache_file *file)
+{
+	int len = (int)(strrchr(file->target, '/') - file->target);
+	int fd;
+
+	snprintf(file->path, sizeof(file->path), "%.*s", len, file->target);
+	fd = open(file->path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd >= 0) {
+		is_unnamed(file, fd);
+		return true;
+	}
+	/* Not all file systems can do that. */
+	snprintf(file->path, sizeof(file->path), "%.*s/" UNDER_WAY "XXXXXX",
+		 len, file->target);
+	file->fd = mkostemp(file->path, O_CLOEXEC);
+	file->named = true;
+	return file->fd >= 0;
+}
+
 int cache_begin(const char *kind, const struct cache_key *key,
 		struct cache_file *file)
 {
 	const char *tmp = getenv("TMPDIR");
-	int folder;
+	int fd;
 
-	if (name_file(kind, key, file->target, true)) {
-		folder = (int)(strrchr(file->target, '/') - file->target);
-		snprintf(file->path, sizeof(file->path),
-			 "%.*s/" UNDER_WAY "XXXXXX", folder, file->target);
-		file->fd = mkostemp(file->path, O_CLOEXEC);
-		if (file->fd >= 0)
-			return 0;
-	}
+	if (name_file(kind, key, file->target, true) && begin_in_folder(file))
+		return 0;
 	file->target[0] = '\0';
-	if (snprintf(file->path, sizeof(file->path), "%s/lkvm-XXXXXX",
-		     tmp ? tmp : "/tmp") >= PATH_MAX)
-		return -ENAMETOOLONG;
-	file->fd = mkostemp(file->path, O_CLOEXEC);
-	return file->fd < 0 ? -errno : 0;
+	fd = unnamed_file(tmp ? tmp : "/tmp");
+	if (fd < 0)
+		return fd;
+	is_unnamed(file, fd);
+	return 0;
 }
 
 /* One file of the cache's folder. */
@@ -216,6 +238,21 @@ out:
 	free(found);
 }
 
+/* Its name, in place of what has it: nobody's work, or the same. */
+static bool name_it(const struct cache_file *file)
+{
+	if (file->named)
+		return !rename(file->path, file->target);
+	for (int i = 0; i < 2; i++) {
+		if (!linkat(AT_FDCWD, file->path, AT_FDCWD, file->target,
+			    AT_SYMLINK_FOLLOW))
+			return true;
+		if (errno != EEXIST || unlink(file->target))
+			break;
+	}
+	return false;
+}
+
 int cache_done(struct cache_file *file)
 {
 	struct stat st;
@@ -223,15 +260,17 @@ int cache_done(struct cache_file *file)
 	/* After a power cut there shall be a whole file, or none. */
 	if (file->target[0] && !fstat(file->fd, &st) && !fdatasync(file->fd)) {
 		make_room((uint64_t)st.st_blocks * 512);
-		if (!rename(file->path, file->target))
+		if (name_it(file))
 			return file->fd;
 	}
-	unlink(file->path);
+	if (file->named)
+		unlink(file->path);
 	return file->fd;
 }
 
 void cache_abandon(struct cache_file *file)
 {
-	unlink(file->path);
+	if (file->named)
+		unlink(file->path);
 	close(file->fd);
 }

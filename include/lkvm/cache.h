@@ -9,6 +9,7 @@
 #define LKVM_CACHE_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,7 +41,8 @@ void cache_stat(struct stat *st);
 /* A file under way; without a cache, in the folder of temporary files. */
 struct cache_file {
 	int fd; /* for reading and writing */
-	char path[PATH_MAX]; /* of the file as long as it is not done */
+	char path[PATH_MAX]; /* opens it, for others too, until it is done */
+	bool named; /* path is its name; else it has none yet */
 	char target[PATH_MAX]; /* "": it will have no name */
 };
 

@@ -665,6 +665,8 @@ static void unfinished_files_leave_nothing(void **state)
 	cache_key_init(&key);
 	assert_int_equal(cache_begin("x", &key, &file), 0);
 	assert_int_equal(cache_open("x", &key), -ENOENT);
+	/* Nor does one whose maker is killed. */
+	assert_int_equal(system("test -z \"$(ls -A lkvm)\""), 0);
 	cache_abandon(&file);
 	assert_int_equal(system("test -z \"$(ls -A lkvm)\""), 0);
 }
