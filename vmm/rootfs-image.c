@@ -8,10 +8,11 @@
 #include <fcntl.h>
 #include <fts.h>
 #include <linux/magic.h>
-#include <spawn.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,8 +21,6 @@
 #include <lkvm/log.h>
 #include <lkvm/rootfs.h>
 #include <lkvm/util.h>
-
-extern char **environ;
 
 /* ---- what is in an image ------------------------------------------------- */
 
@@ -240,28 +239,43 @@ static void tool_failed(const char *tool, const char *dir, int fd)
 		line ? line + 1 : text);
 }
 
+/* posix_spawn(3) cannot let a child end with its parent. */
+static void become_tool(char *const *argv, int words, pid_t parent)
+{
+	int nothing = open("/dev/null", O_RDONLY);
+	sigset_t none;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(EXIT_FAILURE);
+	/* This process ignores some, and blocks others: see util.h. */
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (nothing >= 0 && dup2(nothing, STDIN_FILENO) >= 0 &&
+	    dup2(words, STDOUT_FILENO) >= 0 && dup2(words, STDERR_FILENO) >= 0)
+		execv(argv[0], argv);
+	dprintf(words, "%s\n", strerror(errno));
+	_exit(EXIT_FAILURE);
+}
+
 static int run_tool(char *const *argv, const char *dir)
 {
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
 	int words = memfd_create("words", MFD_CLOEXEC);
-	int err, status;
-	pid_t pid;
+	pid_t pid, parent = getpid();
+	int err = 0, status;
 
 	if (words < 0) {
 		err = errno;
 		log_err("rootfs", "cannot run %s: %s", argv[0], strerror(err));
 		return -err;
 	}
-	spawn_attributes(&attr, 0);
-	posix_spawn_file_actions_init(&files);
-	err = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0) ?:
-		      posix_spawn_file_actions_adddup2(&files, words, STDOUT_FILENO) ?:
-		      posix_spawn_file_actions_adddup2(&files, words, STDERR_FILENO) ?:
-		      posix_spawn(&pid, argv[0], &files, &attr, argv, environ);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
-	if (err) {
+	pid = fork();
+	if (!pid)
+		become_tool(argv, words, parent);
+	if (pid < 0) {
+		err = errno;
 		log_err("rootfs", "cannot run %s: %s", argv[0], strerror(err));
 	} else if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status) ||
 		   WEXITSTATUS(status)) {
