@@ -49,7 +49,8 @@ WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
 HARDEN := -fstack-protector-strong -fPIE \
 	$(if $(SAN_FLAGS),,-D_FORTIFY_SOURCE=2)
 CFLAGS ?= -O2 -g
-BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
+# Wire structs are looked at in bytes and in fields.
+BASE_CFLAGS := -std=gnu17 -fno-strict-aliasing -D_GNU_SOURCE -DLKVM_VERSION='"$(VERSION)"' \
 	-Iinclude -pthread $(WARN) $(HARDEN) $(SAN_FLAGS) -MMD -MP
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -pthread $(SAN_FLAGS) $(LDFLAGS)
 LIBS := -luring -laio -lz -lzstd -llzma -lfdt -ljansson

@@ -568,8 +568,33 @@ static int take_kernel(struct run_options *options, int nr_args, char **args)
 	return 0;
 }
 
+/*
+ * @to may be "fd:N". A number that is open now is not that of a file which lkvm
+ * opens later.
+ */
+static int check_output(const char *what, const char *to)
+{
+	int fd = to && !strncmp(to, "fd:", 3) ? claim_output_fd(to + 3) : 0;
+
+	/* What is no number at all is refused where it is opened. */
+	if (fd == -EINVAL)
+		return 0;
+	if (fd < 0)
+		log_err("run", "%s: cannot write to %s: %s", what, to,
+			strerror(-fd));
+	else if (fd)
+		close(fd);
+	return MIN(fd, 0);
+}
+
 static int check_values(const struct run_options *options)
 {
+	int err = check_output("--klog", options->klog);
+
+	for (unsigned int i = 0; !err && i < options->ports.nr_ports; i++)
+		err = check_output("--port", options->ports.port[i].to);
+	if (err)
+		return err;
 	if (options->name && !good_name(options->name)) {
 		log_err("run",
 			"--name: bad value '%s': use at most 64 letters, "
@@ -684,6 +709,8 @@ void run_options_release(struct run_options *options)
 	for (unsigned int i = 0; i < options->ports.nr_ports; i++)
 		free(options->port_text[i]);
 	free(options->root_text);
+	if (options->events_fd >= 0)
+		close(options->events_fd);
 	root_folder_release(&options->folder);
 	for (unsigned int i = 0; i < options->command.nr_env; i++)
 		free(options->env[i]);

@@ -450,10 +450,22 @@ static int check_tag(const struct machine *machine,
 
 static int check_path(const struct virtio_9p_options *options)
 {
-	if (options->path)
-		return 0;
-	log_err("9p", "--9p needs a folder");
-	return -EINVAL;
+	struct stat st, root;
+
+	if (!options->path) {
+		log_err("9p", "--9p needs a folder");
+		return -EINVAL;
+	}
+	if (!options->read_only && !stat(options->path, &st) &&
+	    !stat("/", &root) && st.st_dev == root.st_dev &&
+	    st.st_ino == root.st_ino) {
+		log_err("9p",
+			"shared folder %s is this host's root, which no guest "
+			"may write to (add ,ro)",
+			options->path);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 static int open_share(struct p9 *p9, const struct virtio_9p_options *options)

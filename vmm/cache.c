@@ -50,11 +50,14 @@ void cache_key_add_stat(struct cache_key *key, const struct stat *st)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "%jx %jx %x %u %u %jd %jx %jd.%09ld",
+	/* Nobody can set ctime; it also changes with attributes. */
+	snprintf(text, sizeof(text),
+		 "%jx %jx %x %u %u %jd %jx %jd.%09ld %jd.%09ld",
 		 (uintmax_t)st->st_dev, (uintmax_t)st->st_ino, st->st_mode,
 		 st->st_uid, st->st_gid, (intmax_t)st->st_size,
 		 (uintmax_t)st->st_rdev, (intmax_t)st->st_mtim.tv_sec,
-		 st->st_mtim.tv_nsec);
+		 st->st_mtim.tv_nsec, (intmax_t)st->st_ctim.tv_sec,
+		 st->st_ctim.tv_nsec);
 	cache_key_add_text(key, text);
 }
 

@@ -214,11 +214,14 @@ static void check_end(struct guest_command *c)
 
 /* ---- from the guest: the main thread ------------------------------------- */
 
-/* @data, of @len bytes, becomes a line that no terminal takes for commands. */
+/*
+ * @data, of @len bytes, becomes a line that no terminal takes for commands:
+ * beyond ASCII there are more of these, as bytes or in UTF-8.
+ */
 static void make_printable(char *data, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)data[i] < ' ' || data[i] == 0x7f)
+		if (data[i] < ' ' || data[i] > '~')
 			data[i] = '?';
 	data[len] = '\0';
 }

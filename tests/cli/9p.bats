@@ -22,6 +22,8 @@ load helpers
 		run kernel --9p missing
 	refuses "cannot share folder file: Not a directory" \
 		run kernel --9p file
+	refuses "shared folder /../. is this host's root, which no guest may write to (add ,ro)" \
+		run kernel --9p /../.
 	refuses "shared folder /proc: its file system has no user attributes, which security=mapped needs" \
 		run kernel --9p /proc,security=mapped
 }

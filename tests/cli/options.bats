@@ -316,7 +316,7 @@ load helpers
 	done
 	refuses "port a: bad value 'fd:x': use a whole number" \
 		run -k kernel --port name=a,to=fd:x
-	refuses "port a: cannot use /proc/self/fd/99: Bad file descriptor" \
+	refuses "--port: cannot write to fd:99: Bad file descriptor" \
 		run -k kernel --port name=a,to=fd:99
 	refuses "port a: cannot open no/file: No such file or directory" \
 		run -k kernel --port name=a,to=file:no/file

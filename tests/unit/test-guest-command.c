@@ -409,8 +409,12 @@ IN_CHILD(what_the_guest_says_ends_in_one_clean_line)
 	guest = guest_create();
 	guest_run(guest);
 	send_hello(guest);
-	send_message(guest, GUEST_FAILED, "no\033[2J\n driver", 14);
-	expect_end(guest, 125, "no?[2J? driver");
+	/* C2 9B is what ESC [ is, in UTF-8. */
+	send_message(guest, GUEST_FAILED,
+		     "no\033[2J\n driver\xc2\x9b"
+		     "2J\x9b",
+		     19);
+	expect_end(guest, 125, "no?[2J? driver??2J?");
 	guest_destroy(guest);
 }
 

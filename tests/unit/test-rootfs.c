@@ -350,6 +350,13 @@ static void assert_image(struct fixture *f, const char *kernel,
 	assert_int_equal(system("echo x >>a/file"), 0);
 	assert_int_equal(create(f), 0);
 	assert_non_null(strstr(f->message, "making an"));
+	/* Size and time of its data are as they were. */
+	assert_int_equal(system("cp -p a/file old && printf z | "
+				"dd of=a/file conv=notrunc status=none && "
+				"touch -r old a/file"),
+			 0);
+	assert_int_equal(create(f), 0);
+	assert_non_null(strstr(f->message, "making an"));
 }
 
 static void folders_come_in_images_without_9p(void **state)
