@@ -105,8 +105,7 @@ static void add_host(struct rootfs_options *rootfs)
 			.path = root_folder_host[i],
 		};
 	}
-	memcpy(&shares[n], rootfs->shares,
-	       rootfs->nr_shares * sizeof(*shares));
+	memcpy(&shares[n], rootfs->shares, rootfs->nr_shares * sizeof(*shares));
 	n += rootfs->nr_shares;
 	memcpy(rootfs->shares, shares, n * sizeof(*shares));
 	rootfs->nr_shares = n;
@@ -178,6 +177,42 @@ static int complete_script(struct run_options *options)
 	return 0;
 }
 
+static bool lies_in(const char *path, const char *dir)
+{
+	char *real = realpath(dir, NULL);
+	size_t len = real ? strlen(real) : 0;
+	bool does = real && !strncmp(path, real, len) && path[len] == '/';
+
+	free(real);
+	return does;
+}
+
+/* Where nothing is copied; what is in an image is not known here. */
+static int check_script(const struct run_options *options)
+{
+	const struct rootfs_options *rootfs = &options->rootfs;
+	const char *script = options->folder.script;
+	char *there;
+	bool found;
+
+	if (options->folder.argv[0] != script || !rootfs->root.path ||
+	    !root_folder_exists(rootfs->root.path))
+		return 0;
+	if (asprintf(&there, "%s%s", rootfs->root.path, script) < 0)
+		return -ENOMEM;
+	found = !access(there, F_OK);
+	free(there);
+	for (unsigned int i = 0; i < rootfs->nr_shares && !found; i++)
+		found = lies_in(script, rootfs->shares[i].path);
+	if (found)
+		return 0;
+	log_err("run",
+		"--sandbox: %s is not in the guest, whose root is %s (add its "
+		"folder with --ro)",
+		script, rootfs->root.path);
+	return -ENOENT;
+}
+
 static int take_default(struct run_options *options)
 {
 	struct root_folder_options *folder = &options->folder;
@@ -215,17 +250,19 @@ int root_folder_complete(struct run_options *options, bool sandbox)
 		err = take_default(options);
 	if (!err && options->sandbox)
 		err = complete_script(options);
-	if (err || !folder->found)
+	if (err)
 		return err;
-	if (!options->command.argv && !folder->named)
+	if (folder->found && !options->command.argv && !folder->named)
 		return add_boot_share(options);
-	/* What has a root and no command gets a shell. */
-	options->rootfs.root.path = folder->found;
-	options->rootfs.root.writable = !folder->read_only;
-	options->rootfs.root.made = folder->make;
-	if (folder->named)
-		add_host(&options->rootfs);
-	return 0;
+	if (folder->found) {
+		/* What has a root and no command gets a shell. */
+		options->rootfs.root.path = folder->found;
+		options->rootfs.root.writable = !folder->read_only;
+		options->rootfs.root.made = folder->make;
+		if (folder->named)
+			add_host(&options->rootfs);
+	}
+	return folder->script ? check_script(options) : 0;
 }
 
 /* The guest may run already, and look at the old one. */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -155,22 +156,28 @@ static int copy(int from, int to)
 static int replace(int parent, const char *name, mode_t mode, int from,
 		   const char *text)
 {
+	unsigned long long random;
 	int fd, err;
 	char *temp;
 
-	if (asprintf(&temp, ".%s.new", name) < 0)
+	/* Others may do the same now, and a guest must not be there first. */
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return -EIO;
+	if (asprintf(&temp, ".%s.%016llx", name, random) < 0)
 		return -ENOMEM;
-	unlinkat(parent, temp, 0);
 	fd = openat(parent, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 		    0600);
-	err = fd < 0 ? -errno : 0;
-	if (!err)
-		err = text ? write_full(fd, text, strlen(text)) :
-			     copy(from, fd);
+	if (fd < 0) {
+		err = -errno;
+		goto out;
+	}
+	err = text ? write_full(fd, text, strlen(text)) : copy(from, fd);
 	if (!err && (fchmod(fd, mode) || renameat(parent, temp, parent, name)))
 		err = -errno;
-	if (fd >= 0)
-		close(fd);
+	if (err)
+		unlinkat(parent, temp, 0);
+	close(fd);
+out:
 	free(temp);
 	return err;
 }

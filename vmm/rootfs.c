@@ -364,8 +364,8 @@ static bool is_yet_to_be_made(const struct builder *b,
 {
 	struct stat st;
 
-	return b->dry_run && root->made && has_9p(b) &&
-	       stat(root->path, &st) && errno == ENOENT;
+	return b->dry_run && root->made && has_9p(b) && stat(root->path, &st) &&
+	       errno == ENOENT;
 }
 
 static int add_root(struct builder *b, const struct rootfs_options *options)

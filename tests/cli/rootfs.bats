@@ -109,3 +109,28 @@ make_linux() {
 	lkvm run -k kernel -m 16 --events fd:5 --root . -- true 5>events
 	grep -q '"END"' events
 }
+
+@test "a killed run leaves no image under way, nor who makes it" {
+	command -v mkfs.erofs >/dev/null || PATH=$PATH:/usr/sbin
+	command -v mkfs.erofs >/dev/null || skip "tools: no mkfs.erofs"
+	make_linux kernel
+	mkdir -p lib/modules/6.1-test folder home
+	printf 'a/%s.ko:\n' erofs overlay virtio_blk \
+		>lib/modules/6.1-test/modules.dep
+	truncate -s 3G folder/file
+	HOME=$scratch/home "$LKVM" run "${network[@]}" -k kernel -m 16 \
+		--root folder -- true 2>err 3>&- &
+	until pgrep -P $! >tool; do
+		[ -d "/proc/$!" ]
+		sleep 0.01
+	done
+	kill -KILL $!
+	wait $! || true
+	# The signal comes with its parent's end.
+	for i in {1..50}; do
+		[ -d "/proc/$(<tool)" ] || break
+		sleep 0.1
+	done
+	run ! ps -o pid= -p "$(<tool)"
+	[ -z "$(find home -type f)" ]
+}

@@ -166,3 +166,45 @@ load helpers
 	[[ $out == *"  read       /usr"$'\n'* ]]
 	[[ $out == *"/folder9"* ]]
 }
+
+# The kernel powers off at once: the command is never run.
+@test "runs with a script may start at the same time in one folder" {
+	need_kvm
+	make_kernel kernel
+	lkvm setup box
+	mkdir .lkvm/box/virt/.sandbox.sh.new
+	echo "#!/bin/sh" >script
+	for i in {1..30}; do
+		"$LKVM" sandbox -d box -k kernel -m 16 -n mode=none \
+			--sandbox script >/dev/null 2>"err$i" &
+	done
+	wait
+	run -1 grep -h "cannot put" err*
+	rmdir .lkvm/box/virt/.sandbox.sh.new
+	[ "$(ls -A .lkvm/box/virt)" = sandbox.sh ]
+	# What cannot take its place goes.
+	rm .lkvm/box/virt/sandbox.sh
+	mkdir .lkvm/box/virt/sandbox.sh
+	lkvm sandbox -d box -k kernel -m 16 --sandbox script
+	[ "$status" = 125 ]
+	[[ $err == "lkvm: cannot put "*": Is a directory" ]]
+	[ "$(ls -A .lkvm/box/virt)" = sandbox.sh ]
+}
+
+@test "a script that the guest does not see is refused" {
+	make_kernel kernel
+	lkvm setup box
+	mkdir folder scripts
+	echo "#!/bin/sh" >scripts/script
+	refuses "--sandbox: $HOME/scripts/script is not in the guest, whose root is $HOME/.lkvm/box (add its folder with --ro)" \
+		sandbox -d box,ro -k kernel -m 16 --sandbox scripts/script
+	refuses "--sandbox: $HOME/scripts/script is not in the guest, whose root is folder (add its folder with --ro)" \
+		run --root folder -k kernel -m 16 --sandbox scripts/script
+	lkvm sandbox --dry-run -d box,ro -k kernel -m 16 \
+		--sandbox scripts/script --ro scripts
+	[ "$status" = 0 ]
+	cp -r --parents "$HOME/scripts" folder
+	lkvm run --dry-run --root folder -k kernel -m 16 \
+		--sandbox scripts/script
+	[ "$status" = 0 ]
+}
