@@ -100,11 +100,11 @@ static void ask_to_stop(struct endings *e)
 void endings_signal(struct vm *vm, unsigned int signo)
 {
 	struct endings *e = vm->endings;
-	bool again = vm->stopping;
-	bool too_late;
+	bool again, too_late;
 
 	/* What was said before comes first. */
 	console_hub_flush(vm->console);
+	again = vm->stopping;
 	pthread_mutex_lock(&vm->lock);
 	too_late = vm->end != VM_END_NONE && !vm_goes_on_locked(vm);
 	pthread_mutex_unlock(&vm->lock);
