@@ -155,21 +155,22 @@ last_lines() {
 		cut -c 1-160 | sed 's/^/#   /'
 }
 
-# report INDEX: the TAP lines of a test that has ended.
+# report INDEX: the TAP lines of a test that has ended, and how long it took.
 report() {
-	local dir=$scratch/$1 status name="$(($1 + 1)) - ${promises[$1]}"
-	status=$(<"$dir.status")
+	local dir=$scratch/$1 status seconds name="$(($1 + 1)) - ${promises[$1]}"
+	read -r status seconds <"$dir.status"
 	case $status in
 	0) echo "ok $name" ;;
 	77) echo "ok $name # skip $(<"$dir/skip")" ;;
-	*)
-		echo "not ok $name"
+	*) echo "not ok $name" ;;
+	esac
+	echo "# $seconds s"
+	if [[ $status != 0 && $status != 77 ]]; then
 		[ "$status" != 124 ] || echo "# no end after $limit s"
 		tail -n 5 "$dir.log" | sed 's/^/# /'
 		last_lines "the guest's console" "$dir/console"
 		last_lines "lkvm's own words" "$dir/errors"
-		;;
-	esac
+	fi
 	if [ -e "$dir.first" ]; then
 		echo "# this was try $(<"$dir.first/tries"); the first ended so:"
 		tail -n 5 "$dir.first/log" | sed 's/^/# /'
@@ -180,7 +181,7 @@ report() {
 
 # The next test's number; its own process tells the status.
 launch() {
-	local status=0 try=1
+	local status=0 try=1 began=$SECONDS
 	attempt "$1" || status=$?
 	# The software host's CPUs err now and then, and a guest dies of it. More
 	# tries are told in the report, with how the first one ended.
@@ -196,7 +197,7 @@ launch() {
 		attempt "$1" || status=$?
 		echo $try >"$scratch/$1.first/tries"
 	done
-	echo "$status" >"$scratch/$1.done"
+	echo "$status $((SECONDS - began))" >"$scratch/$1.done"
 	mv "$scratch/$1.done" "$scratch/$1.status"
 }
 
