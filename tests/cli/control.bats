@@ -32,15 +32,6 @@ ended() {
 	[ "$status" = "$2" ]
 }
 
-wait_until() {
-	for ((i = 0; i < 1500; i++)); do
-		! "$@" || return 0
-		sleep 0.02
-	done
-	echo "in vain: $*"
-	false
-}
-
 # qmp SOCKET MESSAGE...: the server's lines, without the first two. A message
 # that is one word is a command.
 qmp() {
