@@ -38,25 +38,32 @@ with_load=(-c 1 -d vda -d vdb --rng --balloon=target=32M --on-reset=reset)
 
 # What lkvm holds now, and whether that is more than then.
 remember() {
-	files >before
+	files >held
 	threads=$(entries task) resident=$(own_memory)
 }
 
 not_grown() {
-	files >after
-	[ "$(wc -l <after)" -le "$(wc -l <before)" ] ||
-		fail "more files: $(diff before after)"
+	files >holds
+	[ "$(wc -l <holds)" -le "$(wc -l <held)" ] ||
+		fail "more files: $(diff held holds)"
 	[ "$(entries task)" -le "$threads" ] || fail "more than $threads threads"
 	[ $(($(own_memory) - resident)) -lt 1024 ] ||
 		fail "lkvm had $resident KiB, and has $(own_memory)"
 }
 
 test_reset_load() {
+	local number
 	truncate -s 4M vda vdb
+	interactive
+	# A driver that is going has given something back.
 	start cloud "$load
-		reboot -f -n" "${with_load[@]}"
-	await '^loaded' 2
-	remember
+		read -r line </dev/console
+		reboot -f -n" "${with_load[@]}" <stdin
+	for ((number = 1; number < $1; number++)); do
+		await '^loaded' $number
+		[ $number != 2 ] || remember
+		echo go >&3
+	done
 	await '^loaded' "$1"
 	not_grown
 	kill "$pid"
