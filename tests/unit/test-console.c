@@ -498,11 +498,11 @@ static void what_the_guest_left_is_written_in_the_end(void **state)
 	unlink(path);
 }
 
-/* Somebody else's file keeps what it has, and its flags. */
+/* Somebody else's file keeps what it has and gets, and its flags. */
 static void what_is_open_already_is_added_to(void **state)
 {
 	struct fixture *f = *state;
-	char path[64], to[16], data[9] = "";
+	char path[64], to[16], data[13] = "";
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/file", f->dir);
@@ -510,8 +510,9 @@ static void what_is_open_already_is_added_to(void **state)
 	assert_int_equal(write(fd, "old ", 4), 4);
 	snprintf(to, sizeof(to), "fd:%d", fd);
 	say_bye(f, to);
-	assert_int_equal(pread(fd, data, sizeof(data), 0), 8);
-	assert_string_equal(data, "old bye!");
+	assert_int_equal(write(fd, " new", 4), 4);
+	assert_int_equal(pread(fd, data, sizeof(data), 0), 12);
+	assert_string_equal(data, "old bye! new");
 	assert_false(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	close(fd);
 	unlink(path);
