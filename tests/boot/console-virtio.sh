@@ -227,9 +227,7 @@ test_port_reset() {
 	exec 4<>p.out
 	for line in first second last; do
 		boots=$((boots + 1))
-		until [ "$(text | grep -c '^booted')" = $boots ]; do
-			sleep 0.1
-		done
+		await '^booted' $boots
 		echo $line >p.in
 		read -r got <&4
 		same "line" "$got" "back $line"

@@ -142,7 +142,7 @@ test_prompt() {
 	printf 'resume\r\1c' >&9
 	await '^got late'
 	printf '\1creset\r\1c' >&9
-	until [ "$(text | grep -c '^booted')" = 2 ]; do sleep 0.1; done
+	await '^booted' 2
 	printf 'hello\r' >&9
 	await '^got hello'
 	printf '\1cpause\rquit\r' >&9

@@ -218,10 +218,7 @@ test_vsock_reset() {
 	echo reset >&3
 	# Its own input is open still.
 	wait $client
-	until [ "$(text | grep -c '^ready')" = 2 ]; do
-		[ -d "/proc/$pid" ] || fail "lkvm ended before the second boot"
-		sleep 0.1
-	done
+	await '^ready' 2
 	same "what came back" "$(echo abc | dial 5000)" abc
 	echo >&3
 	finish
@@ -253,10 +250,7 @@ test_vhost() {
 	same "its message" "$(cat second)" "lkvm: --vsock: another virtual \
 machine of this host has the CID 77"
 	echo reset >&3
-	until [ "$(text | grep -c '^ready')" = 2 ]; do
-		[ -d "/proc/$pid" ] || fail "lkvm ended before the second boot"
-		sleep 0.1
-	done
+	await '^ready' 2
 	same "what came back" \
 		"$(echo abc | socat -t 60 - VSOCK-CONNECT:77:5000)" abc
 	echo >&3
