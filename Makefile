@@ -79,7 +79,7 @@ VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
 	virtio/blk-request.c virtio/blk-stats.c virtio/blk.c virtio/console-control.c \
 	virtio/console-port.c virtio/console.c virtio/device.c \
 	virtio/mmio.c virtio/net-control.c virtio/net-frames.c virtio/net-options.c \
-	virtio/net.c virtio/pci.c virtio/queue-packed.c \
+	virtio/net.c virtio/pci.c virtio/pci-notify.c virtio/queue-packed.c \
 	virtio/queue-split.c virtio/queue.c virtio/rng.c \
 	virtio/vhost-vsock.c virtio/vhost.c virtio/vsock.c virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot-elf.c \
