@@ -26,6 +26,11 @@
 static const char nowhere[] =
 	"there is no place for VMs' sockets (set XDG_RUNTIME_DIR or HOME)";
 
+#define NOT_OURS                                                        \
+	"%s is no folder of yours alone, so who listens there may be "  \
+	"anybody (choose another one with XDG_RUNTIME_DIR, or make it " \
+	"so with chown and chmod)"
+
 int client_fail(struct client *c, int err, const char *fmt, ...)
 {
 	va_list args;
@@ -221,27 +226,56 @@ static int fail_connect(struct client *c, int err)
 	}
 }
 
-int client_connect(struct client *c)
+/* The socket of the VM of that name, in a folder that can be trusted. */
+static int find_socket(struct client *c, struct control_path *out)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-	struct control_path path;
-	json_t *greeting = NULL;
+	struct control_path folder;
 	int err;
 
+	err = control_path(c->name, out);
+	if (err == -ENOENT)
+		return client_fail(c, err, "%s", nowhere);
+	if (!err)
+		err = control_folder(&folder);
+	if (!err)
+		err = control_check_folder(&folder);
+	if (err == -EPERM)
+		return client_fail(c, err, NOT_OURS, folder.text);
+	return err ? fail_connect(c, err) : 0;
+}
+
+/* Another user's VM, or what looks like one, is not to be spoken to. */
+static int check_peer(struct client *c)
+{
+	socklen_t len = sizeof(struct ucred);
+	struct ucred peer;
+
+	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return fail_connect(c, -errno);
+	if (peer.uid && peer.uid != geteuid())
+		return client_fail(c, -EPERM,
+				   "its socket is that of user %u, not yours",
+				   (unsigned int)peer.uid);
+	c->pid = peer.pid;
+	return 0;
+}
+
+int client_connect(struct client *c)
+{
 	/* A slash is in no name: that is a path, as of `run --control`. */
-	if (!strchr(c->name, '/')) {
-		err = control_path(c->name, &path);
-		if (err == -ENOENT)
-			return client_fail(c, err, "%s", nowhere);
-		if (err)
-			return fail_connect(c, err);
-	}
-	c->fd = unix_connect(strchr(c->name, '/') ? c->name : path.text);
+	bool is_path = strchr(c->name, '/');
+	struct control_path path;
+	json_t *greeting = NULL;
+	int err = is_path ? 0 : find_socket(c, &path);
+
+	if (err)
+		return err;
+	c->fd = unix_connect(is_path ? c->name : path.text);
 	if (c->fd < 0)
 		return fail_connect(c, c->fd);
-	if (!getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
-		c->pid = peer.pid;
+	err = check_peer(c);
+	if (err)
+		return err;
 	err = client_receive(c, now_ns() + c->limit_ns, &greeting);
 	if (err)
 		return err;
@@ -338,11 +372,19 @@ static int find_all(struct client_set *set)
 			err == -ENOENT ? nowhere : strerror(-err));
 		return err;
 	}
-	folder = opendir(path.text);
+	err = control_check_folder(&path);
 	/* The first VM makes it. */
-	if (!folder && errno == ENOENT)
+	if (err == -ENOENT)
 		return 0;
-	err = folder ? add_sockets(set, folder) : -errno;
+	if (err == -EPERM) {
+		log_err("client", NOT_OURS, path.text);
+		return err;
+	}
+	folder = err ? NULL : opendir(path.text);
+	if (folder)
+		err = add_sockets(set, folder);
+	else if (!err)
+		err = -errno;
 	if (err)
 		log_err("client", "cannot look for VMs in %s: %s", path.text,
 			strerror(-err));

@@ -267,6 +267,48 @@ static void a_vm_that_is_not_there_is_told(void **state)
 	remove_socket("dead");
 }
 
+static void a_folder_that_others_can_change_is_not_trusted(void **state)
+{
+	struct server s = { 0 };
+	struct client_set set;
+	char path[100];
+	struct client c;
+
+	(void)state;
+	server_start(&s, "vm", SAYS(GREETING, NEGOTIATED));
+	snprintf(path, sizeof(path), "%s/lkvm", folder);
+	assert_int_equal(chmod(path, 0777), 0);
+	client_init(&c, "vm");
+	assert_int_equal(client_connect(&c), -EPERM);
+	assert_int_equal(c.fd, -1);
+	assert_int_equal(client_set_all(&set), -EPERM);
+	assert_int_equal(chmod(path, 0700), 0);
+	assert_int_equal(client_connect(&c), 0);
+	client_disconnect(&c);
+	server_end(&s);
+}
+
+static void another_users_socket_is_not_spoken_to(void **state)
+{
+	struct server s = { 0 };
+	struct client c;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	server_start(&s, "vm", SAYS(GREETING, NEGOTIATED));
+	/* Who has listened last counts for the other side. */
+	assert_int_equal(seteuid(65534), 0);
+	assert_int_equal(listen(s.listener.fd, 4), 0);
+	assert_int_equal(seteuid(0), 0);
+	client_init(&c, "vm");
+	assert_int_equal(client_connect(&c), -EPERM);
+	assert_string_equal(c.error,
+			    "its socket is that of user 65534, not yours");
+	client_disconnect(&c);
+	server_end(&s);
+}
+
 static int ask_n(struct client *c, void *opaque)
 {
 	return client_execute(c, opaque, NULL, &c->result);
@@ -361,6 +403,9 @@ int main(void)
 		cmocka_unit_test(a_vm_that_ends_is_told),
 		cmocka_unit_test(a_vm_that_says_nothing_is_given_up),
 		cmocka_unit_test(a_vm_that_is_not_there_is_told),
+		cmocka_unit_test(
+			a_folder_that_others_can_change_is_not_trusted),
+		cmocka_unit_test(another_users_socket_is_not_spoken_to),
 		cmocka_unit_test(all_vms_are_found_and_asked_at_once),
 		cmocka_unit_test(only_sockets_of_vms_are_found),
 	};
