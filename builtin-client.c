@@ -155,16 +155,31 @@ static int send_command(struct client *c, const char *command,
 				    "arguments", arguments, "id",
 				    (json_int_t)++c->last_id);
 	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+	char *line = NULL;
+	int len = -1;
 	int err;
 
+	/* At once: who refuses may hang up after the command's last brace. */
+	if (text)
+		len = asprintf(&line, "%s\n", text);
 	json_decref(message);
-	if (!text)
-		return fail_no_memory(c);
-	err = send_all(c, text, strlen(text), deadline_ns);
-	if (!err)
-		err = send_all(c, "\n", 1, deadline_ns);
 	free(text);
+	if (len < 0)
+		return fail_no_memory(c);
+	err = send_all(c, line, (size_t)len, deadline_ns);
+	free(line);
 	return err;
+}
+
+/* Returns 0, or -EREMOTEIO if @message says that the VM refuses. */
+static int take_error(struct client *c, const json_t *message)
+{
+	const json_t *error = json_object_get(message, "error");
+	const char *desc = json_string_value(json_object_get(error, "desc"));
+
+	if (!error)
+		return 0;
+	return client_fail(c, -EREMOTEIO, "%s", desc ? desc : "it refuses");
 }
 
 int client_execute(struct client *c, const char *command, json_t *arguments,
@@ -173,7 +188,6 @@ int client_execute(struct client *c, const char *command, json_t *arguments,
 	uint64_t deadline_ns = now_ns() + c->limit_ns;
 	json_t *message = NULL;
 	json_t *result;
-	json_t *error;
 	int err;
 
 	err = send_command(c, command, arguments, deadline_ns);
@@ -189,18 +203,11 @@ int client_execute(struct client *c, const char *command, json_t *arguments,
 		 c->last_id);
 
 	result = json_object_get(message, "return");
-	error = json_object_get(message, "error");
-	if (error) {
-		const char *desc =
-			json_string_value(json_object_get(error, "desc"));
-
-		err = client_fail(c, -EREMOTEIO, "%s",
-				  desc ? desc : "it refuses");
-	} else if (!result) {
+	err = take_error(c, message);
+	if (!err && !result)
 		err = client_fail(c, -EPROTO, "its socket does not speak QMP");
-	} else if (answer) {
+	else if (!err && answer)
 		*answer = json_incref(result);
-	}
 	json_decref(message);
 	return err;
 }
@@ -279,7 +286,8 @@ int client_connect(struct client *c)
 	err = client_receive(c, now_ns() + c->limit_ns, &greeting);
 	if (err)
 		return err;
-	if (!json_object_get(greeting, "QMP"))
+	err = take_error(c, greeting);
+	if (!err && !json_object_get(greeting, "QMP"))
 		err = client_fail(c, -EPROTO, "its socket does not speak QMP");
 	json_decref(greeting);
 	return err ? err : client_execute(c, "qmp_capabilities", NULL, NULL);

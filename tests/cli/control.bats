@@ -41,6 +41,15 @@ wait_until() {
 	false
 }
 
+# As many clients of web as there can be.
+crowd() {
+	for ((n = 0; n < 32; n++)); do
+		socat -u UNIX:lkvm/web.sock - >"crowd$n" 3>&- &
+		echo $! >>crowd.pid
+		wait_until grep -qs QMP "crowd$n"
+	done
+}
+
 # qmp SOCKET MESSAGE...: the server's lines, without the first two. A message
 # that is one word is a command.
 qmp() {
@@ -75,6 +84,15 @@ teardown() {
 	GOPATH=/usr/share/gocode GO111MODULE=off GOCACHE=$scratch/cache \
 		go build -o client "$BATS_TEST_DIRNAME/qmp-client.go"
 	start vm --name web -d disk.img,format=raw
+	# Nor is it puzzled when there is no room for it.
+	crowd
+	! ./client lkvm/web.sock 2>why
+	[ "$(<why)" = "too many clients are connected (32 at most)" ]
+	lkvm pause web
+	[ "$status" = 125 ]
+	[ "$err" = "lkvm: web: too many clients are connected (32 at most)" ]
+	kill $(<crowd.pid)
+	wait_until "$LKVM" resume web 2>/dev/null
 	# A guest is not to be interrupted while it sets its PICs up.
 	./client lkvm/web.sock >answers < <(wait_until idles vm 2 && echo)
 	ended vm 0

@@ -180,6 +180,14 @@ static void a_refusal_is_told_in_the_vms_words(void **state)
 	    -EREMOTEIO, "it refuses");
 }
 
+static void a_refusal_may_come_in_place_of_a_greeting(void **state)
+{
+	(void)state;
+	ask(SAYS("{\"error\": {\"class\": \"GenericError\", \"desc\": "
+		 "\"too many\"}}\r\n"),
+	    true, -EREMOTEIO, "too many");
+}
+
 static void what_is_not_qmp_is_told(void **state)
 {
 	static const char told[] = "its socket does not speak QMP";
@@ -398,6 +406,7 @@ int main(void)
 		cmocka_unit_test(events_and_late_answers_are_passed_over),
 		cmocka_unit_test(an_answer_longer_than_a_buffer_is_taken),
 		cmocka_unit_test(a_refusal_is_told_in_the_vms_words),
+		cmocka_unit_test(a_refusal_may_come_in_place_of_a_greeting),
 		cmocka_unit_test(what_is_not_qmp_is_told),
 		cmocka_unit_test(an_answer_without_end_is_given_up),
 		cmocka_unit_test(a_vm_that_ends_is_told),
