@@ -17,6 +17,7 @@
 #include <lkvm/client.h>
 #include <lkvm/commands.h>
 #include <lkvm/control-path.h>
+#include <lkvm/describe.h>
 #include <lkvm/log.h>
 #include <lkvm/unix-socket.h>
 #include <lkvm/vm.h>
@@ -546,9 +547,10 @@ void client_set_print_json(const struct client_set *set, const char *key)
 		const struct client *c = &set->clients[i];
 
 		if (c->result)
-			json_array_append_new(list, json_pack("{s:s, s:O}",
-							      "name", c->name,
-							      key, c->result));
+			json_array_append_new(list,
+					      json_pack("{s:o, s:O}", "name",
+							describe_text(c->name),
+							key, c->result));
 	}
 	client_print_json(list);
 	json_decref(list);
