@@ -58,7 +58,7 @@ static int ask(struct client *c, void *opaque)
 	err = client_execute(c, "x-lkvm-info", NULL, &info);
 	if (!err) {
 		/* One that was not given a name has one here. */
-		json_object_set_new(info, "name", json_string(c->name));
+		json_object_set_new(info, "name", describe_text(c->name));
 		json_object_set(info, "status",
 				json_object_get(status, "status"));
 		c->result = info;
@@ -176,7 +176,7 @@ static int list_all(bool json)
 
 static void add_root(const char *name, void *list)
 {
-	json_array_append_new(list, json_string(name));
+	json_array_append_new(list, describe_text(name));
 }
 
 static int list_roots(bool json)

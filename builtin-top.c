@@ -12,6 +12,7 @@
 
 #include <lkvm/client.h>
 #include <lkvm/commands.h>
+#include <lkvm/describe.h>
 #include <lkvm/log.h>
 #include <lkvm/loop.h>
 #include <lkvm/terminal.h>
@@ -76,7 +77,7 @@ static int sample_one(struct client *c, void *opaque)
 	if (!err) {
 		json_object_set_new(c->result, "at",
 				    json_integer((json_int_t)now_ns()));
-		json_object_set_new(c->result, "name", json_string(c->name));
+		json_object_set_new(c->result, "name", describe_text(c->name));
 		json_object_set(c->result, "status",
 				json_object_get(status, "status"));
 		json_object_set(c->result, "stats", stats);
@@ -110,7 +111,8 @@ static json_t *take_samples(struct client_set *set, bool all)
 			if (!all || !client_is_gone(c))
 				json_array_append_new(
 					list,
-					json_pack("{s:s, s:s}", "name", c->name,
+					json_pack("{s:o, s:s}", "name",
+						  describe_text(c->name),
 						  "status", state));
 		}
 		c->result = NULL;

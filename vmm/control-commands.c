@@ -33,6 +33,8 @@ static const struct control_arg negotiate_args[] = {
 /* The one command of a client that has not negotiated. */
 static void negotiate(struct control_call *call)
 {
+	if (call->client && control_client_is_refused(call->client))
+		control_fail(call, CONTROL_GENERIC, CONTROL_TOO_MANY);
 	if (json_array_size(json_object_get(call->args, "enable")))
 		control_fail(call, CONTROL_GENERIC,
 			     "there are no capabilities to enable");

@@ -112,7 +112,8 @@ bool client_is_gone(const struct client *client);
  * Connect to the VM of client->name and take its greeting. The caller
  * disconnects in any case. Returns 0, or -errno with client->error set:
  * -ENOENT (there is no such VM), -ECONNREFUSED (its process has died),
- * -ETIMEDOUT (it does not answer), -EPROTO (that is no VM's socket).
+ * -ETIMEDOUT (it does not answer), -EPERM (the folder, or the socket, may be
+ * somebody else's), -EPROTO (that is no VM's socket).
  */
 int client_connect(struct client *client);
 void client_disconnect(struct client *client);

@@ -77,6 +77,14 @@ clients="stop pause resume console stat top balloon debug"
 	refuses "web: cannot connect: Not a directory" stop web
 }
 
+@test "a folder of sockets that others could change is not trusted" {
+	mkdir -m 777 lkvm
+	why="$scratch/lkvm is no folder of yours alone, so who listens there may be anybody (choose another one with XDG_RUNTIME_DIR, or make it so with chown and chmod)"
+	refuses "$why" list
+	refuses "$why" stop -a
+	refuses "web: $why" stop web
+}
+
 @test "list takes no arguments" {
 	refuses "list takes no arguments, got 'web'" list web
 	refuses "unknown option '-n' (see 'lkvm help list')" list -n web
@@ -129,7 +137,7 @@ clients="stop pause resume console stat top balloon debug"
 }
 
 @test "a socket that is not a VM's is told" {
-	mkdir lkvm
+	mkdir -m 700 lkvm
 	socat UNIX-LISTEN:lkvm/web.sock,fork \
 		SYSTEM:'echo hello' 2>/dev/null 3>&- &
 	server=$!
@@ -142,7 +150,7 @@ clients="stop pause resume console stat top balloon debug"
 
 # What a VM leaves that was killed.
 make_stale() {
-	mkdir -p lkvm
+	mkdir -p -m 700 lkvm
 	socat UNIX-LISTEN:"$1",unlink-close=0 /dev/null 2>/dev/null 3>&- &
 	until [ -S "$1" ]; do sleep 0.1; done
 	kill -9 $!
