@@ -720,6 +720,4 @@ void run_options_release(struct run_options *options)
 	release_patterns(&options->fail);
 	free(options->params);
 	free(options->pins);
-	if (options->events_fd >= 0)
-		close(options->events_fd);
 }
