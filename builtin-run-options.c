@@ -136,7 +136,8 @@ static int add_device(void *target, const struct option_desc *desc,
 static int add_disk(void *target, const struct option_desc *desc,
 		    const char *value)
 {
-	int ret = root_folder_take(target, value);
+	struct run_options *options = target;
+	int ret = root_folder_take(&options->folder, value);
 
 	if (ret)
 		return ret < 0 ? ret : 0;
