@@ -198,7 +198,7 @@ static void registers_reset(struct virtio_mmio *vm)
 static void status_write(struct virtio_mmio *vm, uint32_t value)
 {
 	/* Other bits are reserved, and do not make it a reset. */
-	if (value && !(uint8_t)value)
+	if (value && !(value & 0xff))
 		return;
 	virtio_device_set_status(vm->vdev, (uint8_t)value);
 	if (!value)

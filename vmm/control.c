@@ -566,12 +566,14 @@ int control_create(struct vm *vm)
 void control_destroy(struct vm *vm)
 {
 	struct control *control = vm->control;
+	struct control_client *client, *next;
 
 	if (!control)
 		return;
-	while (control->clients) {
-		flush(control->clients);
-		end_client(control->clients);
+	for (client = control->clients; client; client = next) {
+		next = client->next;
+		flush(client);
+		end_client(client);
 	}
 	loop_del(vm->machine.loop, &control->accept);
 	unix_listener_close(&control->listener);
