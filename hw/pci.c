@@ -8,7 +8,7 @@
  * zero, which says that there are no extended capabilities.
  *
  * Lock order: the bus's lock is taken inside every lock of a device, and
- * outside the locks of the MMIO bus, of struct irq, and of bar_moved().
+ * outside the locks of both buses, of struct irq, and of bar_moved().
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -34,7 +34,6 @@
 
 #define BAR_REGISTER(index) (PCI_BASE_ADDRESS_0 + 4 * (index))
 #define BAR_REGISTERS_END BAR_REGISTER(PCI_STD_NUM_BARS)
-#define BAR_MIN_BYTES 16
 
 /* Where BARs of a kind may be; [base, end) is empty where there are none. */
 struct pci_window {
@@ -160,8 +159,9 @@ static bool pci_bar_wanted(const struct pci_device *pci, unsigned int index,
 		return false;
 	addr = bytes_get(pci->config, BAR_REGISTER(index),
 			 bar->is_64bit ? 8 : 4);
-	addr = align_down(addr, BAR_MIN_BYTES);
-	if (addr < window->base || addr > window->end - bar->size)
+	addr = align_down(addr, PCI_BAR_MIN_BYTES);
+	if (addr < window->base || addr > window->end ||
+	    bar->size > window->end - addr)
 		return false;
 	*base = addr;
 	return true;
@@ -423,7 +423,7 @@ static int pci_place_bar(struct pci_bus *bus, struct pci_device *pci,
 	uint64_t base;
 	int err;
 
-	if (!is_power_of_two(bar->size) || bar->size < BAR_MIN_BYTES)
+	if (!is_power_of_two(bar->size) || bar->size < PCI_BAR_MIN_BYTES)
 		return -EINVAL;
 	base = align_up(window->next, bar->size);
 	if (base < window->next || base > window->end ||

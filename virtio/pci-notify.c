@@ -5,8 +5,6 @@
 
 #include <lkvm/pci-notify.h>
 
-#define BAR_MIN_BYTES 16U
-
 /* Any length: KVM can then answer without decoding the instruction. */
 static struct ioevent event_of(const struct pci_notify *notify,
 			       unsigned int index)
@@ -110,7 +108,7 @@ static const struct bus_ops bar_ops = {
 
 void pci_notify_bar(struct pci_notify *notify, struct pci_bar *bar)
 {
-	unsigned int bytes = BAR_MIN_BYTES;
+	unsigned int bytes = PCI_BAR_MIN_BYTES;
 
 	while (bytes < notify->vdev->nr_queues * PCI_NOTIFY_STRIDE)
 		bytes *= 2;

@@ -447,7 +447,7 @@ static void add_client(struct control *control, int fd)
 	else
 		control->nr_refused++;
 	/* Clients know an error for what it is in reply to a command. */
-	if (control->nr_refused <= CONTROL_MAX_REFUSED)
+	if (!client->refused || control->nr_refused <= CONTROL_MAX_REFUSED)
 		send_reply(client, control_greeting());
 	else
 		lost(client, CONTROL_TOO_MANY);

@@ -480,7 +480,7 @@ void aml_pci_window(struct aml *aml, uint64_t base, uint64_t len)
 /* 6.4.3.5.3, of the same kind for ports */
 void aml_pci_ports(struct aml *aml, uint64_t base, uint64_t len)
 {
-	if (!len || base > UINT16_MAX || len > UINT16_MAX + 1ULL - base) {
+	if (!len || len > UINT16_MAX || base > UINT16_MAX + 1ULL - len) {
 		fail(aml, -EINVAL);
 		return;
 	}

@@ -24,6 +24,7 @@ struct pci_bus;
 struct pci_device;
 
 #define PCI_SLOTS 32
+#define PCI_BAR_MIN_BYTES 16U
 
 struct pci_bar {
 	uint64_t size; /* power of two; 0: not implemented */
@@ -94,7 +95,8 @@ int pci_add_capability(struct pci_device *pci, uint8_t id, const void *data,
 /*
  * Plug @pci into the next free slot, place its BARs in the windows, and enable
  * decoding (a kernel with pci=off or without PCI firmware support finds them
- * working). Returns 0, -ENOSPC (no slot, no room). Main thread, before vCPUs
+ * working). Returns 0, -ENOSPC (no slot, no room) or -EINVAL (a BAR's size);
+ * after an error, @bus can be destroyed and no more. Main thread, before vCPUs
  * run.
  */
 int pci_register(struct pci_bus *bus, struct pci_device *pci);
