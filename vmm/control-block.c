@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <lkvm/control-parts.h>
+#include <lkvm/describe.h>
 #include <lkvm/virtio.h>
 #include <lkvm/vm.h>
 
@@ -15,8 +16,8 @@
 
 static json_t *describe_image(const struct virtio_blk_info *info)
 {
-	return json_pack("{s:s,s:s,s:o}", "filename", info->path, "format",
-			 info->format, "virtual-size",
+	return json_pack("{s:o,s:s,s:o}", "filename", describe_text(info->path),
+			 "format", info->format, "virtual-size",
 			 control_number(info->bytes));
 }
 
@@ -25,15 +26,16 @@ static json_t *describe_inserted(const char *name,
 				 const struct virtio_blk_info *info)
 {
 	return json_pack(
-		"{s:s,s:s,s:b,s:s,s:b,s:i,s:o,s:i,s:i,s:o,s:i,s:i,s:s,s:i,"
+		"{s:o,s:s,s:b,s:s,s:b,s:i,s:o,s:i,s:i,s:o,s:i,s:i,s:s,s:i,"
 		"s:{s:b,s:b,s:b},s:o}",
-		"file", info->path, "node-name", name, "ro", info->read_only,
-		"drv", info->format, "encrypted", 0, "backing_file_depth", 0,
-		"bps", control_number(info->bandwidth), "bps_rd", 0, "bps_wr",
-		0, "iops", control_number(info->iops), "iops_rd", 0, "iops_wr",
-		0, "detect_zeroes", "off", "write_threshold", 0, "cache",
-		"writeback", 1, "direct", info->direct, "no-flush",
-		info->no_flush, "image", describe_image(info));
+		"file", describe_text(info->path), "node-name", name, "ro",
+		info->read_only, "drv", info->format, "encrypted", 0,
+		"backing_file_depth", 0, "bps", control_number(info->bandwidth),
+		"bps_rd", 0, "bps_wr", 0, "iops", control_number(info->iops),
+		"iops_rd", 0, "iops_wr", 0, "detect_zeroes", "off",
+		"write_threshold", 0, "cache", "writeback", 1, "direct",
+		info->direct, "no-flush", info->no_flush, "image",
+		describe_image(info));
 }
 
 static json_t *describe_disk(struct device *device)
@@ -41,10 +43,10 @@ static json_t *describe_disk(struct device *device)
 	struct virtio_blk_info info;
 
 	virtio_blk_info(device, &info);
-	return json_pack("{s:s,s:s,s:s,s:b,s:b,s:s,s:o}", "device",
+	return json_pack("{s:s,s:s,s:o,s:b,s:b,s:s,s:o}", "device",
 			 device->name, "qdev", device->name, "serial",
-			 info.serial, "locked", 0, "removable", 0, "type",
-			 "unknown", "inserted",
+			 describe_text(info.serial), "locked", 0, "removable",
+			 0, "type", "unknown", "inserted",
 			 describe_inserted(device->name, &info));
 }
 
@@ -83,8 +85,7 @@ static void list_disks(struct control_call *call,
 	for (struct device *d = call->vm->machine.devices; d; d = d->next)
 		if (d->type == &virtio_blk_type &&
 		    json_array_append_new(call->result, describe(d)))
-			control_fail(call, CONTROL_GENERIC,
-				     "the path of %s is not UTF-8", d->name);
+			control_fail(call, CONTROL_GENERIC, "out of memory");
 }
 
 static void query_block(struct control_call *call)

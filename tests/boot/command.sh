@@ -217,7 +217,7 @@ test_exec_quit() {
 	await '^ready'
 	printf '\1x' >&9
 	off_terminal
-	ended 0
+	ended 137
 }
 
 # Who writes to a terminal that has gone hears of it, whatever it ignores.

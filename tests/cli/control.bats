@@ -5,15 +5,14 @@
 
 load helpers
 
-# start NAME [OPTION...]: a VM; its console is in NAME.out.
+# start NAME [OPTION...]: a VM of $kernel's; its console is in NAME.out.
 start() {
-	local name=$1
+	local name=$1 idle=${LKVM_TESTS:-$top/build/tests}/kvm/guests/idle.elf
 	shift
 	need_kvm
 	: >"$name.out"
-	"$LKVM" run -k "${LKVM_TESTS:-$top/build/tests}/kvm/guests/idle.elf" \
-		-m 16 -n mode=none --nodefaults "$@" >"$name.out" \
-		2>"$name.err" </dev/null 3>&- &
+	"$LKVM" run -k "${kernel:-$idle}" -m 16 -n mode=none --nodefaults \
+		"$@" >"$name.out" 2>"$name.err" </dev/null 3>&- &
 	echo $! >"$name.pid"
 	wait_until grep -q idle "$name.out"
 }
@@ -30,6 +29,15 @@ ended() {
 	rm "$1.pid"
 	cat "$1.err"
 	[ "$status" = "$2" ]
+}
+
+# As many clients of web as there can be.
+crowd() {
+	for ((n = 0; n < 32; n++)); do
+		socat -u UNIX:lkvm/web.sock - >"crowd$n" 3>&- &
+		echo $! >>crowd.pid
+		wait_until grep -qs QMP "crowd$n"
+	done
 }
 
 # qmp SOCKET MESSAGE...: the server's lines, without the first two. A message
@@ -66,6 +74,15 @@ teardown() {
 	GOPATH=/usr/share/gocode GO111MODULE=off GOCACHE=$scratch/cache \
 		go build -o client "$BATS_TEST_DIRNAME/qmp-client.go"
 	start vm --name web -d disk.img,format=raw
+	# Nor is it puzzled when there is no room for it.
+	crowd
+	! ./client lkvm/web.sock 2>why
+	[ "$(<why)" = "too many clients are connected (32 at most)" ]
+	lkvm pause web
+	[ "$status" = 125 ]
+	[ "$err" = "lkvm: web: too many clients are connected (32 at most)" ]
+	kill $(<crowd.pid)
+	wait_until "$LKVM" resume web 2>/dev/null
 	# A guest is not to be interrupted while it sets its PICs up.
 	./client lkvm/web.sock >answers < <(wait_until idles vm 2 && echo)
 	ended vm 0
@@ -87,6 +104,24 @@ teardown() {
 		event SHUTDOWN guest-shutdown
 	END
 	[ "$(stat -c %s disk.img)" = 2097152 ]
+}
+
+@test "names of files that are not UTF-8 do not get into JSON as they are" {
+	local odd=$'\xff\xc3'
+	truncate -s 1M "$odd.img"
+	cp "${LKVM_TESTS:-$top/build/tests}/kvm/guests/idle.elf" "$odd.elf"
+	kernel=$odd.elf start vm -d "$odd.img,format=raw" --control "$odd"
+	ask "$odd" query-block >answer
+	[ "$(jq -r '.[0].inserted.file, .[0].inserted.image.filename' answer |
+		grep -c '^??.img$')" = 2 ]
+	[ "$(ask "$odd" x-lkvm-info | jq -r .kernel)" = "??.elf" ]
+	for command in "stat --json" "top --once --json -i 1"; do
+		lkvm $command "./$odd"
+		[ "$(jq -r '.[0].name' <<<"$out")" = './??' ]
+	done
+	lkvm stop "./$odd"
+	[ "$status" = 0 ]
+	ended vm 0
 }
 
 @test "the socket is its owner's alone" {
