@@ -398,6 +398,9 @@ static int find_all(struct client_set *set)
 		return err;
 	}
 	folder = err ? NULL : opendir(path.text);
+	/* And the last one takes it away. */
+	if (!err && !folder && errno == ENOENT)
+		return 0;
 	if (folder)
 		err = add_sockets(set, folder);
 	else if (!err)

@@ -180,7 +180,7 @@ find_command(struct control_call *call, const char *name, bool negotiated)
 	return NULL;
 }
 
-/* The members of @message; the name of the command, NULL if it is no command. */
+/* The members of @message; the name of the command, NULL after an error. */
 static const char *take_apart(struct control_call *call, json_t *message)
 {
 	const char *execute = NULL;
@@ -215,7 +215,7 @@ static const char *take_apart(struct control_call *call, json_t *message)
 	if (!execute)
 		control_fail(call, CONTROL_GENERIC,
 			     "QMP input lacks member 'execute'");
-	return execute;
+	return call->error_class ? NULL : execute;
 }
 
 static void run(struct control_call *call, json_t *message, bool *negotiated)
@@ -223,7 +223,7 @@ static void run(struct control_call *call, json_t *message, bool *negotiated)
 	const char *name = take_apart(call, message);
 	const struct control_command *command;
 
-	if (call->error_class)
+	if (!name)
 		return;
 	command = find_command(call, name, *negotiated);
 	if (!command)

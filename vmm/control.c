@@ -447,7 +447,7 @@ static void add_client(struct control *control, int fd)
 	else
 		control->nr_refused++;
 	/* Clients know an error for what it is in reply to a command. */
-	if (control->nr_refused <= CONTROL_MAX_REFUSED)
+	if (!client->refused || control->nr_refused <= CONTROL_MAX_REFUSED)
 		send_reply(client, control_greeting());
 	else
 		lost(client, CONTROL_TOO_MANY);
@@ -566,12 +566,14 @@ int control_create(struct vm *vm)
 void control_destroy(struct vm *vm)
 {
 	struct control *control = vm->control;
+	struct control_client *client, *next;
 
 	if (!control)
 		return;
-	while (control->clients) {
-		flush(control->clients);
-		end_client(control->clients);
+	for (client = control->clients; client; client = next) {
+		next = client->next;
+		flush(client);
+		end_client(client);
 	}
 	loop_del(vm->machine.loop, &control->accept);
 	unix_listener_close(&control->listener);

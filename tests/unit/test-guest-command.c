@@ -203,6 +203,12 @@ static void expect_start(struct guest *guest)
 	CHECK(!size.columns && !size.rows);
 }
 
+static void greet(struct guest *guest)
+{
+	send_hello(guest);
+	expect_start(guest);
+}
+
 static void expect_end(struct guest *guest, int status, const char *why)
 {
 	pthread_mutex_lock(&guest->lock);
@@ -250,6 +256,17 @@ static void redirect(struct streams *streams)
 	*streams = (struct streams) { in[1], out[0], error[0] };
 }
 
+/* On new streams, and running. */
+static struct guest *guest_start(struct streams *streams)
+{
+	struct guest *guest;
+
+	redirect(streams);
+	guest = guest_create();
+	guest_run(guest);
+	return guest;
+}
+
 IN_CHILD(stdin_comes_after_hello_and_its_end_is_counted)
 {
 	struct guest_stdin_end stdin_end;
@@ -264,8 +281,7 @@ IN_CHILD(stdin_comes_after_hello_and_its_end_is_counted)
 	guest_run(guest);
 	usleep(20000);
 	CHECK(!guest->ports[STDIO].len);
-	send_hello(guest);
-	expect_start(guest);
+	greet(guest);
 	receive(guest, STDIO, data, sizeof(data));
 	CHECK(!memcmp(data, "hello", 5));
 	expect_message(guest, GUEST_STDIN_END, &stdin_end, sizeof(stdin_end));
@@ -278,9 +294,7 @@ IN_CHILD(the_end_waits_for_all_output)
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
+	guest = guest_start(&streams);
 	send_hello(guest);
 	send_message(guest, GUEST_STARTED, "", 0);
 	send_exit(guest, 7, 5, 6);
@@ -354,11 +368,8 @@ IN_CHILD(the_guest_hears_that_nobody_reads)
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
-	send_hello(guest);
-	expect_start(guest);
+	guest = guest_start(&streams);
+	greet(guest);
 	close(streams.out);
 	CHECK(say(guest, STDIO, "lost", 4) == 4);
 	expect_message(guest, GUEST_CLOSED, &closed, sizeof(closed));
@@ -383,8 +394,7 @@ IN_CHILD(signals_are_passed_while_the_command_runs)
 	guest = guest_create();
 	CHECK(!guest_command_signal(guest->command, SIGUSR1));
 	guest_run(guest);
-	send_hello(guest);
-	expect_start(guest);
+	greet(guest);
 	CHECK(!guest_command_signal(guest->command, SIGINT));
 	send_message(guest, GUEST_STARTED, "", 0);
 	while (guest_command_state(guest->command) != COMMAND_RUNNING)
@@ -405,9 +415,7 @@ IN_CHILD(what_the_guest_says_ends_in_one_clean_line)
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
+	guest = guest_start(&streams);
 	send_hello(guest);
 	/* C2 9B is what ESC [ is, in UTF-8. */
 	send_message(guest, GUEST_FAILED,
@@ -426,9 +434,7 @@ static void nonsense(uint32_t type, const void *data, uint32_t claimed,
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
+	guest = guest_start(&streams);
 	CHECK(say(guest, CONTROL, &header, sizeof(header)) == sizeof(header));
 	say(guest, CONTROL, data, len);
 	expect_end(guest, 125, "what runs in the guest is not lkvm's init");
@@ -485,9 +491,7 @@ IN_CHILD(messages_may_come_byte_by_byte)
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
+	guest = guest_start(&streams);
 	for (size_t i = 0; i < sizeof(header); i++) {
 		CHECK(say(guest, CONTROL, (const char *)&header + i, 1) == 1);
 		usleep(1000);
@@ -530,8 +534,7 @@ IN_CHILD(a_line_on_the_console_tells_before_hello_only)
 
 	guest = guest_create();
 	guest_run(guest);
-	send_hello(guest);
-	expect_start(guest);
+	greet(guest);
 	console = console_hub_chardev(guest->hub);
 	console->ops->write(console, line, sizeof(line) - 1);
 	usleep(50000);
@@ -544,19 +547,15 @@ IN_CHILD(a_reset_starts_over)
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
-	send_hello(guest);
-	expect_start(guest);
+	guest = guest_start(&streams);
+	greet(guest);
 	CHECK(say(guest, STDIO, "first", 5) == 5);
 	expect(streams.out, "first");
 	loop_stop(guest->loop);
 	pthread_join(guest->thread, NULL);
 	guest_command_reset(guest->command);
 	guest_run(guest);
-	send_hello(guest);
-	expect_start(guest);
+	greet(guest);
 	send_exit(guest, 0, 6, 0);
 	settle(guest);
 	CHECK(!has_ended(guest));
@@ -569,11 +568,10 @@ IN_CHILD(a_reset_starts_over)
 /* It runs where there is no other file. */
 static void init_is_small_and_needs_no_library(void **state)
 {
-	const size_t len = (size_t)(guest_init_end - guest_init);
 	Elf64_Ehdr elf;
 
 	(void)state;
-	assert_in_range(len, sizeof(elf), 65535);
+	assert_in_range(guest_init_size, sizeof(elf), 65535);
 	memcpy(&elf, guest_init, sizeof(elf));
 	assert_memory_equal(elf.e_ident, ELFMAG, SELFMAG);
 	assert_int_equal(elf.e_type, ET_EXEC);
