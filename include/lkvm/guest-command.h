@@ -84,7 +84,7 @@ void guest_command_drop_caches(struct guest_command *command);
  */
 bool guest_command_signal(struct guest_command *command, int signo);
 
-/* How far it has come. */
+/* How far it has come: each after those before it. */
 enum guest_command_state {
 	COMMAND_BOOTING,
 	COMMAND_HELLO, /* init is there */

@@ -314,6 +314,24 @@ teardown() {
 		grep -q "reads and writes have their limits together"
 	ask lkvm/web.sock query-block |
 		jq -c '.[0] | [.inserted.iops, .inserted.bps]' | grep -qx '\[0,1000\]'
+	throttle() {
+		ask lkvm/web.sock block_set_io_throttle \
+			"{\"id\": \"vda\", \"bps\": 1000, \"iops\": 0, $limits, $1}"
+	}
+	[ "$(throttle '"bps_max": 2000, "bps_max_length": 3')" = '{}' ]
+	throttle '"bps_max": 999' | grep -q "'bps_max' expects 'bps' and no less"
+	throttle '"iops_max": 1' | grep -q "'iops_max' expects 'iops' and no less"
+	throttle '"bps_max_length": 2' | grep -q "number of seconds, for 'bps_max'"
+	throttle '"bps_max": 1000, "bps_max_length": 0' | grep -q "number of seconds"
+	throttle '"bps_max": 1000, "bps_max_length": 86401' | grep -q "within a day"
+	throttle '"bps_max": 9223372036854775807' | grep -q "within a day"
+	throttle '"bps_rd_max": 1' | grep -q "limits together"
+	ask lkvm/web.sock query-block |
+		jq -c '.[] | .inserted | [.bps, .bps_max, .bps_max_length, .iops_max]' >disks
+	diff disks - <<-'END'
+		[1000,2000,3,null]
+		[0,null,null,null]
+	END
 	[ "$(ask lkvm/web.sock block_resize '{"device": "vda", "size": 3145728}')" = '{}' ]
 	[ "$(stat -c %s disk.img)" = 3145728 ]
 	[ "$(ask lkvm/web.sock query-block | jq '.[0].inserted.image."virtual-size"')" = 3145728 ]

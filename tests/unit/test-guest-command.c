@@ -463,6 +463,26 @@ IN_CHILD(another_version_ends_it)
 	nonsense(GUEST_HELLO, &version, 4, 4);
 }
 
+IN_CHILD(the_last_message_is_the_last_one)
+{
+	const struct guest_header wrong = { htole32(GUEST_CLOSED + 1), 0 };
+	struct streams streams;
+	struct guest *guest;
+
+	redirect(&streams);
+	guest = guest_create();
+	guest_run(guest);
+	send_hello(guest);
+	send_message(guest, GUEST_STARTED, "", 0);
+	send_exit(guest, 7, 5, 0);
+	send_message(guest, GUEST_FAILED, "after all", 9);
+	say(guest, CONTROL, &wrong, sizeof(wrong));
+	settle(guest);
+	CHECK(say(guest, STDIO, "hello", 5) == 5);
+	expect_end(guest, 7, "");
+	guest_destroy(guest);
+}
+
 IN_CHILD(messages_may_come_byte_by_byte)
 {
 	const struct guest_hello hello = { htole32(GUEST_PROTOCOL_VERSION) };
@@ -607,6 +627,7 @@ int main(void)
 		cmocka_unit_test(a_message_of_an_unknown_type_ends_it),
 		cmocka_unit_test(a_message_of_the_wrong_length_ends_it),
 		cmocka_unit_test(another_version_ends_it),
+		cmocka_unit_test(the_last_message_is_the_last_one),
 		cmocka_unit_test(messages_may_come_byte_by_byte),
 		cmocka_unit_test(many_messages_are_handled_in_several_turns),
 		cmocka_unit_test(a_line_on_the_console_tells_before_hello_only),
