@@ -68,6 +68,14 @@ static int wait_for(struct client *c, short events, uint64_t deadline_ns)
 	return client_fail(c, -ETIMEDOUT, "it does not answer");
 }
 
+/* When the next answer must have come. */
+static uint64_t answer_deadline(const struct client *c)
+{
+	uint64_t deadline_ns = now_ns() + c->limit_ns;
+
+	return c->until_ns ? MIN(deadline_ns, c->until_ns) : deadline_ns;
+}
+
 static int send_all(struct client *c, const char *data, size_t len,
 		    uint64_t deadline_ns)
 {
@@ -186,7 +194,7 @@ static int take_error(struct client *c, const json_t *message)
 int client_execute(struct client *c, const char *command, json_t *arguments,
 		   json_t **answer)
 {
-	uint64_t deadline_ns = now_ns() + c->limit_ns;
+	uint64_t deadline_ns = answer_deadline(c);
 	json_t *message = NULL;
 	json_t *result;
 	int err;
@@ -284,7 +292,7 @@ int client_connect(struct client *c)
 	err = check_peer(c);
 	if (err)
 		return err;
-	err = client_receive(c, now_ns() + c->limit_ns, &greeting);
+	err = client_receive(c, answer_deadline(c), &greeting);
 	if (err)
 		return err;
 	err = take_error(c, greeting);
@@ -436,6 +444,15 @@ static void *run_job(void *opaque)
 		c->err = job->work(c, job->opaque);
 	client_disconnect(c);
 	return NULL;
+}
+
+void client_set_glance(struct client_set *set)
+{
+	uint64_t until_ns = now_ns() + CLIENT_GLANCE_NS +
+			    set->count * CLIENT_GLANCE_EACH_NS;
+
+	for (size_t i = 0; i < set->count; i++)
+		set->clients[i].until_ns = until_ns;
 }
 
 void client_set_run(struct client_set *set,

@@ -161,6 +161,7 @@ static int list_all(bool json)
 
 	if (client_set_all(&set))
 		return STATUS_LKVM_FAILED;
+	client_set_glance(&set);
 	client_set_run(&set, ask, NULL);
 	list = collect(&set);
 	if (!list)

@@ -231,6 +231,38 @@ static void a_vm_that_says_nothing_is_given_up(void **state)
 	    "it does not answer");
 }
 
+/* Each of its answers would have hours. */
+static void all_answers_together_have_their_time(void **state)
+{
+	struct server s = { 0 };
+	struct client c;
+
+	(void)state;
+	alarm(60);
+	client_init(&c, "vm");
+	c.limit_ns = UINT64_C(3600) * 1000000000;
+	c.until_ns = now_ns() + 200000000;
+	server_start(&s, "vm", SAYS(GREETING, NEGOTIATED));
+	assert_int_equal(client_connect(&c), 0);
+	assert_int_equal(client_execute(&c, "query-x", NULL, NULL), -ETIMEDOUT);
+	client_disconnect(&c);
+	server_end(&s);
+	alarm(0);
+}
+
+static void those_of_a_glance_have_it_together(void **state)
+{
+	struct client clients[3] = { 0 };
+	struct client_set set = { clients, ARRAY_SIZE(clients) };
+
+	(void)state;
+	client_set_glance(&set);
+	assert_true(clients[0].until_ns > now_ns());
+	assert_true(clients[0].until_ns < now_ns() + 2 * CLIENT_GLANCE_NS);
+	assert_int_equal(clients[1].until_ns, clients[0].until_ns);
+	assert_int_equal(clients[2].until_ns, clients[0].until_ns);
+}
+
 /* A socket file that nobody listens on. */
 static void make_stale(const char *name)
 {
@@ -411,6 +443,8 @@ int main(void)
 		cmocka_unit_test(an_answer_without_end_is_given_up),
 		cmocka_unit_test(a_vm_that_ends_is_told),
 		cmocka_unit_test(a_vm_that_says_nothing_is_given_up),
+		cmocka_unit_test(all_answers_together_have_their_time),
+		cmocka_unit_test(those_of_a_glance_have_it_together),
 		cmocka_unit_test(a_vm_that_is_not_there_is_told),
 		cmocka_unit_test(
 			a_folder_that_others_can_change_is_not_trusted),
