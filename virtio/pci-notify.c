@@ -108,12 +108,9 @@ static const struct bus_ops bar_ops = {
 
 void pci_notify_bar(struct pci_notify *notify, struct pci_bar *bar)
 {
-	unsigned int bytes = PCI_BAR_MIN_BYTES;
-
-	while (bytes < notify->vdev->nr_queues * PCI_NOTIFY_STRIDE)
-		bytes *= 2;
+	/* Of one size, so that where they are does not tell of the queues. */
 	*bar = (struct pci_bar) {
-		.size = bytes,
+		.size = VIRTIO_MAX_QUEUES * PCI_NOTIFY_STRIDE,
 		.is_io = true,
 		.region = {
 			.name = notify->region_name,

@@ -7,6 +7,8 @@
 
 #include <elf.h>
 #include <endian.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #include <lkvm/console-hub.h>
 #include <lkvm/guest-command.h>
@@ -30,11 +32,15 @@ struct guest {
 	struct guest_command *command;
 	struct console_hub *hub;
 	pthread_t thread;
+	struct loop_source asked; /* eventfd: main_does() */
 	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t changed;
 	struct port ports[PORTS];
 	int status; /* -1: not yet */
 	char why[256];
+	int answer;
+	/* Set by the test, cleared by the main thread: it is answered. */
+	int (*ask)(struct guest_command *command);
 };
 
 static size_t port_receive(void *opaque, const void *data, size_t len)
@@ -73,6 +79,52 @@ static void command_ended(void *opaque, int status, const char *why)
 	pthread_mutex_unlock(&guest->lock);
 }
 
+static void on_asked(void *opaque, uint32_t events)
+{
+	struct guest *guest = opaque;
+	int (*ask)(struct guest_command * command);
+	eventfd_t count;
+	int answer;
+
+	(void)events;
+	CHECK(!eventfd_read(guest->asked.fd, &count));
+	pthread_mutex_lock(&guest->lock);
+	ask = guest->ask;
+	pthread_mutex_unlock(&guest->lock);
+	answer = ask(guest->command);
+	pthread_mutex_lock(&guest->lock);
+	guest->answer = answer;
+	guest->ask = NULL;
+	pthread_cond_broadcast(&guest->changed);
+	pthread_mutex_unlock(&guest->lock);
+}
+
+/* What @ask returns on the main thread. */
+static int main_does(struct guest *guest,
+		     int (*ask)(struct guest_command *command))
+{
+	int answer;
+
+	pthread_mutex_lock(&guest->lock);
+	guest->ask = ask;
+	eventfd_write(guest->asked.fd, 1);
+	while (guest->ask)
+		pthread_cond_wait(&guest->changed, &guest->lock);
+	answer = guest->answer;
+	pthread_mutex_unlock(&guest->lock);
+	return answer;
+}
+
+static int tell_state(struct guest_command *command)
+{
+	return (int)guest_command_state(command);
+}
+
+static int interrupt(struct guest_command *command)
+{
+	return guest_command_signal(command, SIGINT);
+}
+
 static void *guest_loop(void *opaque)
 {
 	struct guest *guest = opaque;
@@ -94,6 +146,12 @@ static struct guest *guest_create(void)
 	pthread_mutex_init(&guest->lock, NULL);
 	pthread_cond_init(&guest->changed, NULL);
 	CHECK(!loop_create(&guest->loop));
+	guest->asked = (struct loop_source) {
+		.fd = eventfd(0, EFD_CLOEXEC),
+		.ready = on_asked,
+		.opaque = guest,
+	};
+	CHECK(!loop_add(guest->loop, &guest->asked, EPOLLIN));
 	CHECK(!terminal_create(guest->loop, &none, &guest->terminal));
 	CHECK(!guest_command_create(guest->loop, guest->terminal, &callbacks,
 				    &guest->command));
@@ -130,6 +188,7 @@ static void guest_destroy(struct guest *guest)
 	console_hub_destroy(guest->hub);
 	terminal_destroy(guest->terminal);
 	loop_destroy(guest->loop);
+	close(guest->asked.fd);
 	free(guest);
 }
 
@@ -232,7 +291,7 @@ static bool has_ended(struct guest *guest)
 /* Wait until the main thread has handled what was sent before. */
 static void settle(struct guest *guest)
 {
-	while (guest_command_state(guest->command) == COMMAND_BOOTING)
+	while (main_does(guest, tell_state) == COMMAND_BOOTING)
 		usleep(1000);
 	usleep(20000);
 }
@@ -395,18 +454,18 @@ IN_CHILD(signals_are_passed_while_the_command_runs)
 	CHECK(!guest_command_signal(guest->command, SIGUSR1));
 	guest_run(guest);
 	greet(guest);
-	CHECK(!guest_command_signal(guest->command, SIGINT));
+	CHECK(!main_does(guest, interrupt));
 	send_message(guest, GUEST_STARTED, "", 0);
-	while (guest_command_state(guest->command) != COMMAND_RUNNING)
+	while (main_does(guest, tell_state) != COMMAND_RUNNING)
 		usleep(1000);
-	CHECK(guest_command_signal(guest->command, SIGINT));
+	CHECK(main_does(guest, interrupt));
 	expect_message(guest, GUEST_SIGNAL, &message, sizeof(message));
 	CHECK(le32toh(message.signo) == SIGINT);
 	guest_command_drop_caches(guest->command);
 	expect_message(guest, GUEST_DROP_CACHES, &message, 0);
 	send_exit(guest, 0, 0, 0);
 	expect_end(guest, 0, "");
-	CHECK(!guest_command_signal(guest->command, SIGINT));
+	CHECK(!main_does(guest, interrupt));
 	guest_destroy(guest);
 }
 
