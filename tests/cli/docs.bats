@@ -138,7 +138,8 @@ keys_of_manual() {
 @test "the README's options exist" {
 	for option in $(grep -oE '(^|[ `(])--[a-z][a-z-]+' "$top/README.md" |
 		grep -o -- '--.*' | sort -u); do
-		"$LKVM" help run | grep -q -- " $option\>" ||
+		cat <("$LKVM" help run) <("$LKVM" help stop) |
+			grep -q -- " $option\>" ||
 			grep -q -- "$option" "$top/scripts/kvm-host"
 	done
 }
