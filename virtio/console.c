@@ -120,9 +120,6 @@ static void kicked(struct virtio_worker *worker, struct virtq *vq)
 		console_port_receive(port);
 	else
 		console_port_transmit(port);
-	/* It may be time by now. */
-	if (vq == port->tx && !port->id && !atomic_load(&console->listens))
-		console_port_receive(port);
 	/* Ports were opened, or told of; that may be what others wait for. */
 	for (unsigned int i = 0; control && i < console->control.nr_ports; i++)
 		console_port_receive(&console->port[i]);
