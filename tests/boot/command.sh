@@ -301,11 +301,12 @@ test_exec_timeout() {
 	same stdout "$(<out)" begun
 }
 
-test_exec_poweroff() {
-	exec_in_guest -- poweroff -f
-	ended 0
-	grep -q '^lkvm: the guest powered off before the command ended' errors ||
-		fail "that was not said"
+# test_exec_ends STATUS WORD COMMAND [OPTION...]: it is the guest that ends.
+test_exec_ends() {
+	exec_in_guest "${@:4}" -- "$3" -f
+	ended "$1"
+	grep -qx "lkvm: warning: the guest $2.* before the command ended, whose status is not known" \
+		errors || fail "that was not said"
 }
 
 for number in 0 7 255; do
@@ -346,4 +347,7 @@ promise "-- COMMAND: an initrd that is none" test_exec_broken_initrd
 promise "-- COMMAND: status 255 after a panic" test_exec_panic
 promise "-- COMMAND: over virtio-mmio" test_exec_mmio
 promise "-- COMMAND: status 124 after --timeout" test_exec_timeout
-promise "-- COMMAND: a guest that powers off" test_exec_poweroff
+promise "-- COMMAND: a guest that powers off has status 0" \
+	test_exec_ends 0 powered poweroff
+promise "-- COMMAND: a guest that resets has status 252 with --on-reset=fail" \
+	test_exec_ends 252 reset reboot --on-reset=fail
