@@ -249,6 +249,31 @@ test_exec_missing() {
 	same lines "$(wc -l <errors)" 1
 }
 
+# All that it takes is named at once.
+test_exec_no_virtio() {
+	without virtio virtio_ring virtio_pci virtio_pci_modern_dev \
+		virtio_pci_legacy_dev virtio_mmio virtio_console
+	exec_in_guest -- true
+	ended 125
+	same line "$(<errors)" "lkvm: this kernel has no virtio (CONFIG_VIRTIO_PCI and CONFIG_VIRTIO_CONSOLE, or modules virtio_pci and virtio_console)"
+}
+
+test_exec_no_virtio_mmio() {
+	without virtio_mmio
+	exec_in_guest --virtio-transport mmio -- true
+	ended 125
+	same line "$(<errors)" "lkvm: this kernel has no driver for virtio on MMIO (CONFIG_VIRTIO_MMIO, or module virtio_mmio)"
+}
+
+# What the command itself does not need does not keep it from running.
+test_exec_no_drivers() {
+	without virtio_balloon virtio-rng
+	exec_in_guest --balloon --rng -- sh -c 'exit 3'
+	ended 3
+	same lines "$(sort errors)" "lkvm: this kernel has no driver for the balloon (CONFIG_VIRTIO_BALLOON, or module virtio_balloon)
+lkvm: this kernel has no driver for the entropy device (CONFIG_HW_RANDOM_VIRTIO, or module virtio_rng)"
+}
+
 test_exec_wrong_kind() {
 	need_image i686
 	modules=$images/i686/root/lib/modules
@@ -341,6 +366,10 @@ promise "-- COMMAND: a kernel without virtio_console" test_exec_missing \
 	virtio_console CONFIG_VIRTIO_CONSOLE
 promise "-- COMMAND: a kernel without virtio_pci" test_exec_missing \
 	virtio_pci CONFIG_VIRTIO_PCI
+promise "-- COMMAND: a kernel without virtio" test_exec_no_virtio
+promise "-- COMMAND: a kernel without virtio_mmio" test_exec_no_virtio_mmio
+promise "-- COMMAND: drivers of other devices that are missing are told" \
+	test_exec_no_drivers
 promise "-- COMMAND: a kernel of another kind" test_exec_wrong_kind
 promise "-- COMMAND: the network is set up" test_exec_network
 promise "-- COMMAND: an initrd that is none" test_exec_broken_initrd
