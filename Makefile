@@ -79,7 +79,7 @@ VIRTIO := virtio/9p-attr.c virtio/9p-fid.c virtio/9p-fs.c \
 	virtio/blk-request.c virtio/blk-stats.c virtio/blk.c virtio/console-control.c \
 	virtio/console-port.c virtio/console.c virtio/device.c \
 	virtio/mmio.c virtio/net-control.c virtio/net-frames.c virtio/net-options.c \
-	virtio/net.c virtio/pci.c virtio/queue-packed.c \
+	virtio/net.c virtio/pci.c virtio/pci-notify.c virtio/queue-packed.c \
 	virtio/queue-split.c virtio/queue.c virtio/rng.c \
 	virtio/vhost-vsock.c virtio/vhost.c virtio/vsock.c virtio/worker.c
 X86 := x86/acpi.c x86/aml.c x86/board.c x86/boot-elf.c \
@@ -244,15 +244,16 @@ layer-check:
 # a pointer to a member is kept (container_of), and calls them leaks;
 # LeakSanitizer watches those. cppcheck does not see through the loops of
 # <sys/queue.h>, which qcow2 uses. clang-tidy counts on stderr what it leaves out.
-ANALYZE_SRC := $(SRC:%=analyze/%)
+ANALYZE_SRC := $(SRC:%=analyze/%) $(INIT_SRC:%=analyze/%)
 ANALYZE_FLAGS := $(filter-out -MMD -MP -fstack-protector% -D_FORTIFY%, \
 	$(BASE_CFLAGS))
 analyze: $(ANALYZE_SRC)
 	$(call say,ANALYZE,cppcheck)cppcheck --quiet --error-exitcode=1 \
 		--std=c11 --enable=warning,performance,portability \
 		'--suppress=uninitvar:disk/qcow2-*.c' \
-		-D_GNU_SOURCE -Iinclude $(SRC)
+		-D_GNU_SOURCE -Iinclude $(SRC) $(INIT_SRC)
 
+$(INIT_SRC:%=analyze/%): ANALYZE_FLAGS := $(filter-out -s -Wl%,$(INIT_FLAGS))
 $(ANALYZE_SRC): analyze/%: | analyze-deps
 	$(call say,ANALYZE,$*)gcc $(ANALYZE_FLAGS) -O1 -fanalyzer \
 		-Wno-analyzer-malloc-leak -c -o /dev/null $*

@@ -17,6 +17,7 @@
 #include <lkvm/client.h>
 #include <lkvm/commands.h>
 #include <lkvm/control-path.h>
+#include <lkvm/describe.h>
 #include <lkvm/log.h>
 #include <lkvm/unix-socket.h>
 #include <lkvm/vm.h>
@@ -25,6 +26,11 @@
 
 static const char nowhere[] =
 	"there is no place for VMs' sockets (set XDG_RUNTIME_DIR or HOME)";
+
+#define NOT_OURS                                                        \
+	"%s is no folder of yours alone, so who listens there may be "  \
+	"anybody (choose another one with XDG_RUNTIME_DIR, or make it " \
+	"so with chown and chmod)"
 
 int client_fail(struct client *c, int err, const char *fmt, ...)
 {
@@ -60,6 +66,14 @@ static int wait_for(struct client *c, short events, uint64_t deadline_ns)
 	if (n > 0 || (n < 0 && errno == EINTR))
 		return 0;
 	return client_fail(c, -ETIMEDOUT, "it does not answer");
+}
+
+/* When the next answer must have come. */
+static uint64_t answer_deadline(const struct client *c)
+{
+	uint64_t deadline_ns = now_ns() + c->limit_ns;
+
+	return c->until_ns ? MIN(deadline_ns, c->until_ns) : deadline_ns;
 }
 
 static int send_all(struct client *c, const char *data, size_t len,
@@ -150,25 +164,39 @@ static int send_command(struct client *c, const char *command,
 				    "arguments", arguments, "id",
 				    (json_int_t)++c->last_id);
 	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+	char *line = NULL;
+	int len = -1;
 	int err;
 
+	/* At once: who refuses may hang up after the command's last brace. */
+	if (text)
+		len = asprintf(&line, "%s\n", text);
 	json_decref(message);
-	if (!text)
-		return fail_no_memory(c);
-	err = send_all(c, text, strlen(text), deadline_ns);
-	if (!err)
-		err = send_all(c, "\n", 1, deadline_ns);
 	free(text);
+	if (len < 0)
+		return fail_no_memory(c);
+	err = send_all(c, line, (size_t)len, deadline_ns);
+	free(line);
 	return err;
+}
+
+/* Returns 0, or -EREMOTEIO if @message says that the VM refuses. */
+static int take_error(struct client *c, const json_t *message)
+{
+	const json_t *error = json_object_get(message, "error");
+	const char *desc = json_string_value(json_object_get(error, "desc"));
+
+	if (!error)
+		return 0;
+	return client_fail(c, -EREMOTEIO, "%s", desc ? desc : "it refuses");
 }
 
 int client_execute(struct client *c, const char *command, json_t *arguments,
 		   json_t **answer)
 {
-	uint64_t deadline_ns = now_ns() + c->limit_ns;
+	uint64_t deadline_ns = answer_deadline(c);
 	json_t *message = NULL;
 	json_t *result;
-	json_t *error;
 	int err;
 
 	err = send_command(c, command, arguments, deadline_ns);
@@ -184,18 +212,11 @@ int client_execute(struct client *c, const char *command, json_t *arguments,
 		 c->last_id);
 
 	result = json_object_get(message, "return");
-	error = json_object_get(message, "error");
-	if (error) {
-		const char *desc =
-			json_string_value(json_object_get(error, "desc"));
-
-		err = client_fail(c, -EREMOTEIO, "%s",
-				  desc ? desc : "it refuses");
-	} else if (!result) {
+	err = take_error(c, message);
+	if (!err && !result)
 		err = client_fail(c, -EPROTO, "its socket does not speak QMP");
-	} else if (answer) {
+	else if (!err && answer)
 		*answer = json_incref(result);
-	}
 	json_decref(message);
 	return err;
 }
@@ -221,31 +242,61 @@ static int fail_connect(struct client *c, int err)
 	}
 }
 
-int client_connect(struct client *c)
+/* The socket of the VM of that name, in a folder that can be trusted. */
+static int find_socket(struct client *c, struct control_path *out)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-	struct control_path path;
-	json_t *greeting = NULL;
+	struct control_path folder;
 	int err;
 
+	err = control_path(c->name, out);
+	if (err == -ENOENT)
+		return client_fail(c, err, "%s", nowhere);
+	if (!err)
+		err = control_folder(&folder);
+	if (!err)
+		err = control_check_folder(&folder);
+	if (err == -EPERM)
+		return client_fail(c, err, NOT_OURS, folder.text);
+	return err ? fail_connect(c, err) : 0;
+}
+
+/* Another user's VM, or what looks like one, is not to be spoken to. */
+static int check_peer(struct client *c)
+{
+	socklen_t len = sizeof(struct ucred);
+	struct ucred peer;
+
+	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return fail_connect(c, -errno);
+	if (peer.uid && peer.uid != geteuid())
+		return client_fail(c, -EPERM,
+				   "its socket is that of user %u, not yours",
+				   (unsigned int)peer.uid);
+	c->pid = peer.pid;
+	return 0;
+}
+
+int client_connect(struct client *c)
+{
 	/* A slash is in no name: that is a path, as of `run --control`. */
-	if (!strchr(c->name, '/')) {
-		err = control_path(c->name, &path);
-		if (err == -ENOENT)
-			return client_fail(c, err, "%s", nowhere);
-		if (err)
-			return fail_connect(c, err);
-	}
-	c->fd = unix_connect(strchr(c->name, '/') ? c->name : path.text);
-	if (c->fd < 0)
-		return fail_connect(c, c->fd);
-	if (!getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
-		c->pid = peer.pid;
-	err = client_receive(c, now_ns() + c->limit_ns, &greeting);
+	bool is_path = strchr(c->name, '/');
+	struct control_path path;
+	json_t *greeting = NULL;
+	int err = is_path ? 0 : find_socket(c, &path);
+
 	if (err)
 		return err;
-	if (!json_object_get(greeting, "QMP"))
+	c->fd = unix_connect(is_path ? c->name : path.text);
+	if (c->fd < 0)
+		return fail_connect(c, c->fd);
+	err = check_peer(c);
+	if (err)
+		return err;
+	err = client_receive(c, answer_deadline(c), &greeting);
+	if (err)
+		return err;
+	err = take_error(c, greeting);
+	if (!err && !json_object_get(greeting, "QMP"))
 		err = client_fail(c, -EPROTO, "its socket does not speak QMP");
 	json_decref(greeting);
 	return err ? err : client_execute(c, "qmp_capabilities", NULL, NULL);
@@ -338,11 +389,22 @@ static int find_all(struct client_set *set)
 			err == -ENOENT ? nowhere : strerror(-err));
 		return err;
 	}
-	folder = opendir(path.text);
+	err = control_check_folder(&path);
 	/* The first VM makes it. */
-	if (!folder && errno == ENOENT)
+	if (err == -ENOENT)
 		return 0;
-	err = folder ? add_sockets(set, folder) : -errno;
+	if (err == -EPERM) {
+		log_err("client", NOT_OURS, path.text);
+		return err;
+	}
+	folder = err ? NULL : opendir(path.text);
+	/* And the last one takes it away. */
+	if (!err && !folder && errno == ENOENT)
+		return 0;
+	if (folder)
+		err = add_sockets(set, folder);
+	else if (!err)
+		err = -errno;
 	if (err)
 		log_err("client", "cannot look for VMs in %s: %s", path.text,
 			strerror(-err));
@@ -385,6 +447,15 @@ static void *run_job(void *opaque)
 		c->err = job->work(c, job->opaque);
 	client_disconnect(c);
 	return NULL;
+}
+
+void client_set_glance(struct client_set *set)
+{
+	uint64_t until_ns = now_ns() + CLIENT_GLANCE_NS +
+			    set->count * CLIENT_GLANCE_EACH_NS;
+
+	for (size_t i = 0; i < set->count; i++)
+		set->clients[i].until_ns = until_ns;
 }
 
 void client_set_run(struct client_set *set,
@@ -496,9 +567,10 @@ void client_set_print_json(const struct client_set *set, const char *key)
 		const struct client *c = &set->clients[i];
 
 		if (c->result)
-			json_array_append_new(list, json_pack("{s:s, s:O}",
-							      "name", c->name,
-							      key, c->result));
+			json_array_append_new(list,
+					      json_pack("{s:o, s:O}", "name",
+							describe_text(c->name),
+							key, c->result));
 	}
 	client_print_json(list);
 	json_decref(list);

@@ -58,7 +58,7 @@ static int ask(struct client *c, void *opaque)
 	err = client_execute(c, "x-lkvm-info", NULL, &info);
 	if (!err) {
 		/* One that was not given a name has one here. */
-		json_object_set_new(info, "name", json_string(c->name));
+		json_object_set_new(info, "name", describe_text(c->name));
 		json_object_set(info, "status",
 				json_object_get(status, "status"));
 		c->result = info;
@@ -161,6 +161,7 @@ static int list_all(bool json)
 
 	if (client_set_all(&set))
 		return STATUS_LKVM_FAILED;
+	client_set_glance(&set);
 	client_set_run(&set, ask, NULL);
 	list = collect(&set);
 	if (!list)
@@ -176,7 +177,7 @@ static int list_all(bool json)
 
 static void add_root(const char *name, void *list)
 {
-	json_array_append_new(list, json_string(name));
+	json_array_append_new(list, describe_text(name));
 }
 
 static int list_roots(bool json)

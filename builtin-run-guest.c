@@ -209,7 +209,7 @@ static int pack_init(struct run_guest *guest, const char *config, size_t len)
 	initrd_add_folder(&initrd, "dev");
 	initrd_add_folder(&initrd, &INITRD_FOLDER[1]);
 	initrd_add_file(&initrd, &GUEST_INIT_PATH[1], 0755, guest_init,
-			(size_t)(guest_init_end - guest_init));
+			guest_init_size);
 	initrd_add_file(&initrd, &GUEST_CONFIG_PATH[1], 0644, config, len);
 	fd = initrd_finish(&initrd);
 	if (fd < 0) {

@@ -136,7 +136,8 @@ static int add_device(void *target, const struct option_desc *desc,
 static int add_disk(void *target, const struct option_desc *desc,
 		    const char *value)
 {
-	int ret = root_folder_take(target, value);
+	struct run_options *options = target;
+	int ret = root_folder_take(&options->folder, value);
 
 	if (ret)
 		return ret < 0 ? ret : 0;
@@ -720,6 +721,4 @@ void run_options_release(struct run_options *options)
 	release_patterns(&options->fail);
 	free(options->params);
 	free(options->pins);
-	if (options->events_fd >= 0)
-		close(options->events_fd);
 }

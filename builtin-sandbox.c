@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * lkvm sandbox [OPTIONS] -- COMMAND, and what -d DIR|NAME and --sandbox SCRIPT
- * are to `lkvm run`: a command in a guest whose root is a folder.
+ * lkvm sandbox [OPTIONS] -- COMMAND, and what a run makes of -d DIR|NAME and
+ * --sandbox SCRIPT: a command in a guest whose root is a folder.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,78 +15,6 @@
 #include <lkvm/run-options.h>
 #include <lkvm/util.h>
 #include <lkvm/virtio.h>
-
-static const struct option_desc folder_keys[] = {
-	{ OPTION_STRING, 0, "dir", "DIR", "the folder",
-	  .offset = offsetof(struct root_folder_options, path) },
-	{ OPTION_FLAG, 0, "ro", NULL, "what the guest writes vanishes",
-	  .offset = offsetof(struct root_folder_options, read_only) },
-	{ .kind = OPTION_END },
-};
-
-static const char *const folder_positional[] = { "dir", NULL };
-
-/* Does the first item of a disk's options mean a folder? Then it is *@out. */
-static int find_folder(const char *value, char **out, bool *named)
-{
-	char *item = strdup(value);
-	char *path = NULL;
-	int err;
-
-	*out = NULL;
-	if (!item)
-		return -ENOMEM;
-	options_cut(item);
-	if (root_folder_exists(item)) {
-		*out = item;
-		*named = false;
-		return 0;
-	}
-	/* As kvmtool: before a file of this name. */
-	err = root_folder_path(item, &path);
-	free(item);
-	if (!err && root_folder_exists(path)) {
-		*out = path;
-		*named = true;
-		return 0;
-	}
-	free(path);
-	return err == -ENOMEM ? err : 0;
-}
-
-int root_folder_take(struct run_options *options, const char *value)
-{
-	struct root_folder_options *folder = &options->folder;
-	bool named;
-	char *path;
-	int err = find_folder(value, &path, &named);
-
-	if (err || !path)
-		return err;
-	if (folder->found) {
-		log_err("run", "--disk %s: the root is %s already", value,
-			folder->found);
-		free(path);
-		return -EINVAL;
-	}
-	folder->found = path;
-	folder->named = named;
-	folder->text = strdup(value);
-	if (!folder->text)
-		return -ENOMEM;
-	err = options_parse_list(folder_keys, folder_positional, "--disk",
-				 folder->text, folder);
-	return err ?: 1;
-}
-
-void root_folder_release(struct root_folder_options *folder)
-{
-	free(folder->found);
-	free(folder->text);
-	free(folder->script);
-}
-
-/* ---- what a run makes of it ---------------------------------------------- */
 
 /*
  * What is a folder of its own on the host is shared; links are as there. They

@@ -2,7 +2,7 @@
 /*
  * lkvm setup NAME: a folder that is a guest's root file system. Its files and
  * folders are its own; programs and libraries come from the host, read-only,
- * when it is used (builtin-sandbox.c).
+ * when it is used (builtin-sandbox.c). And which folder -d DIR|NAME means.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -19,6 +19,7 @@
 
 #include <lkvm/commands.h>
 #include <lkvm/log.h>
+#include <lkvm/options.h>
 #include <lkvm/root-folder.h>
 #include <lkvm/rootfs.h>
 #include <lkvm/util.h>
@@ -83,6 +84,77 @@ int root_folder_each(void (*found)(const char *name, void *opaque),
 	if (n >= 0)
 		free(names);
 	return err;
+}
+
+/* ---- the one that -d means ----------------------------------------------- */
+
+static const struct option_desc folder_keys[] = {
+	{ OPTION_STRING, 0, "dir", "DIR", "the folder",
+	  .offset = offsetof(struct root_folder_options, path) },
+	{ OPTION_FLAG, 0, "ro", NULL, "what the guest writes vanishes",
+	  .offset = offsetof(struct root_folder_options, read_only) },
+	{ .kind = OPTION_END },
+};
+
+static const char *const folder_positional[] = { "dir", NULL };
+
+/* Does the first item of a disk's options mean a folder? Then it is *@out. */
+static int find_folder(const char *value, char **out, bool *named)
+{
+	char *item = strdup(value);
+	char *path = NULL;
+	int err;
+
+	*out = NULL;
+	if (!item)
+		return -ENOMEM;
+	options_cut(item);
+	if (root_folder_exists(item)) {
+		*out = item;
+		*named = false;
+		return 0;
+	}
+	/* As kvmtool: before a file of this name. */
+	err = root_folder_path(item, &path);
+	free(item);
+	if (!err && root_folder_exists(path)) {
+		*out = path;
+		*named = true;
+		return 0;
+	}
+	free(path);
+	return err == -ENOMEM ? err : 0;
+}
+
+int root_folder_take(struct root_folder_options *folder, const char *value)
+{
+	bool named;
+	char *path;
+	int err = find_folder(value, &path, &named);
+
+	if (err || !path)
+		return err;
+	if (folder->found) {
+		log_err("run", "--disk %s: the root is %s already", value,
+			folder->found);
+		free(path);
+		return -EINVAL;
+	}
+	folder->found = path;
+	folder->named = named;
+	folder->text = strdup(value);
+	if (!folder->text)
+		return -ENOMEM;
+	err = options_parse_list(folder_keys, folder_positional, "--disk",
+				 folder->text, folder);
+	return err ?: 1;
+}
+
+void root_folder_release(struct root_folder_options *folder)
+{
+	free(folder->found);
+	free(folder->text);
+	free(folder->script);
 }
 
 /* ---- below a folder in which others write -------------------------------- */

@@ -12,6 +12,7 @@
 
 #include <lkvm/client.h>
 #include <lkvm/commands.h>
+#include <lkvm/describe.h>
 #include <lkvm/log.h>
 #include <lkvm/loop.h>
 #include <lkvm/terminal.h>
@@ -20,9 +21,6 @@
 
 #define SECOND_NS 1000000000ULL
 #define CTRL_C 0x03
-
-/* A person waits: a VM that answers later is shown without numbers. */
-#define VIEW_LIMIT_NS (2 * SECOND_NS)
 
 struct top_options {
 	struct client_choice choice;
@@ -76,7 +74,7 @@ static int sample_one(struct client *c, void *opaque)
 	if (!err) {
 		json_object_set_new(c->result, "at",
 				    json_integer((json_int_t)now_ns()));
-		json_object_set_new(c->result, "name", json_string(c->name));
+		json_object_set_new(c->result, "name", describe_text(c->name));
 		json_object_set(c->result, "status",
 				json_object_get(status, "status"));
 		json_object_set(c->result, "stats", stats);
@@ -109,16 +107,16 @@ static json_t *take_samples(struct client_set *set, bool all)
 			json_decref(c->result);
 			if (!all || !client_is_gone(c))
 				json_array_append_new(
-					list,
-					json_pack("{s:s, s:s}", "name", c->name,
-						  "status", state));
+					list, json_pack("{s:o, s:s}", "name",
+							describe_text(c->name),
+							"status", state));
 		}
 		c->result = NULL;
 	}
 	return list;
 }
 
-static json_t *sample(struct top *top, uint64_t limit_ns)
+static json_t *sample(struct top *top)
 {
 	bool all = top->options->choice.all;
 
@@ -127,8 +125,7 @@ static json_t *sample(struct top *top, uint64_t limit_ns)
 		if (client_set_all(&top->set))
 			return json_array();
 	}
-	for (size_t i = 0; i < top->set.count; i++)
-		top->set.clients[i].limit_ns = limit_ns;
+	client_set_glance(&top->set);
 	client_set_run(&top->set, sample_one, NULL);
 	return take_samples(&top->set, all);
 }
@@ -166,9 +163,9 @@ static void add_rates(json_t *vm, const json_t *before)
 }
 
 /* Sample, and make the view of what has happened since the last sample. */
-static void refresh(struct top *top, uint64_t limit_ns)
+static void refresh(struct top *top)
 {
-	json_t *now = sample(top, limit_ns);
+	json_t *now = sample(top);
 	json_t *view = json_array();
 	json_t *vm;
 	size_t i;
@@ -221,7 +218,7 @@ static void on_timer(void *opaque, uint32_t events)
 
 	(void)events;
 	(void)!read(top->timer.fd, &expirations, sizeof(expirations));
-	refresh(top, VIEW_LIMIT_NS);
+	refresh(top);
 	draw(top);
 	timer_arm(top->timer.fd, top->options->interval * SECOND_NS);
 }
@@ -302,12 +299,12 @@ static int run_top(struct top *top)
 	bool all = top->options->choice.all;
 	int err;
 
-	refresh(top, CLIENT_LIMIT_NS);
+	refresh(top);
 	if (!all && client_set_report(&top->set, false))
 		return STATUS_LKVM_FAILED;
 	if (top->options->once) {
 		sleep((unsigned int)top->options->interval);
-		refresh(top, CLIENT_LIMIT_NS);
+		refresh(top);
 		if (top->options->json)
 			client_print_json(top->view);
 		else

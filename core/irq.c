@@ -213,32 +213,30 @@ int irq_detach_fd(struct irq *irq, uint32_t gsi, int fd)
 	return irqfd_set(irq, gsi, fd, KVM_IRQFD_FLAG_DEASSIGN);
 }
 
-static int ioevent_set(struct irq *irq, uint64_t addr, unsigned int len,
-		       const uint64_t *match, int fd, uint32_t flags)
+static int ioevent_set(struct irq *irq, const struct ioevent *event,
+		       uint32_t flags)
 {
-	struct kvm_ioeventfd event = {
-		.addr = addr,
-		.len = len,
-		.fd = fd,
+	struct kvm_ioeventfd args = {
+		.datamatch = event->value,
+		.addr = event->addr,
+		.len = event->len,
+		.fd = event->fd,
 		.flags = flags,
 	};
 
-	if (match) {
-		event.datamatch = *match;
-		event.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
-	}
-	return irq_ioctl(irq, KVM_IOEVENTFD, &event);
+	if (event->pio)
+		args.flags |= KVM_IOEVENTFD_FLAG_PIO;
+	if (event->match)
+		args.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
+	return irq_ioctl(irq, KVM_IOEVENTFD, &args);
 }
 
-int ioevent_attach(struct irq *irq, uint64_t addr, unsigned int len,
-		   const uint64_t *match, int fd)
+int ioevent_attach(struct irq *irq, const struct ioevent *event)
 {
-	return ioevent_set(irq, addr, len, match, fd, 0);
+	return ioevent_set(irq, event, 0);
 }
 
-int ioevent_detach(struct irq *irq, uint64_t addr, unsigned int len,
-		   const uint64_t *match, int fd)
+int ioevent_detach(struct irq *irq, const struct ioevent *event)
 {
-	return ioevent_set(irq, addr, len, match, fd,
-			   KVM_IOEVENTFD_FLAG_DEASSIGN);
+	return ioevent_set(irq, event, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }

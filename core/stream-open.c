@@ -192,10 +192,13 @@ static int open_null(struct stream *s, const char *path)
 
 /*
  * Opened anew where that can be, so that nobody else's writes become
- * non-blocking, nor end up in ours. A socket cannot be.
+ * non-blocking, nor end up in ours. A socket cannot be; a file would have an
+ * offset of its own, and what is stdout's and stderr's would overwrite each
+ * other.
  */
 static int open_fd(struct stream *s, const char *number)
 {
+	struct stat st = { 0 };
 	char path[32];
 	uint64_t fd;
 
@@ -205,8 +208,9 @@ static int open_fd(struct stream *s, const char *number)
 		return -EINVAL;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", (int)fd);
-	s->out_fd = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY |
-				       O_CLOEXEC);
+	if (fstat((int)fd, &st) || !S_ISREG(st.st_mode))
+		s->out_fd = open(path,
+				 O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (s->out_fd < 0)
 		s->out_fd = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
 	return s->out_fd < 0 ? failed(s, "use", path) : 0;

@@ -223,14 +223,20 @@ int thread_create(pthread_t *thread, void *(*run)(void *opaque), void *opaque)
 	static const int own[] = { SIGABRT, SIGBUS,  SIGFPE, SIGILL,
 				   SIGSEGV, SIGTRAP, SIGSYS };
 	sigset_t others, before;
+	pthread_attr_t attr;
 	int err;
 
+	err = pthread_attr_init(&attr);
+	if (err)
+		return -err;
+	pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
 	sigfillset(&others);
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		sigdelset(&others, own[i]);
 	pthread_sigmask(SIG_BLOCK, &others, &before);
-	err = pthread_create(thread, NULL, run, opaque);
+	err = pthread_create(thread, &attr, run, opaque);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
 	return -err;
 }
 

@@ -235,15 +235,14 @@ int image_resize(struct image *image, uint64_t size)
 	return image->ops->resize(image, size);
 }
 
-void image_set_limits(struct image *image, uint64_t iops, uint64_t bandwidth)
+void image_set_limits(struct image *image, const struct throttle_limits *limits)
 {
-	throttle_set(image->throttle, iops, bandwidth);
+	throttle_set(image->throttle, limits);
 }
 
-void image_get_limits(const struct image *image, uint64_t *iops,
-		      uint64_t *bandwidth)
+void image_get_limits(const struct image *image, struct throttle_limits *out)
 {
-	throttle_get(image->throttle, iops, bandwidth);
+	throttle_get(image->throttle, out);
 }
 
 /* ---- queues -------------------------------------------------------------- */

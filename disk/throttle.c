@@ -13,9 +13,12 @@
 #include <lkvm/throttle.h>
 #include <lkvm/util.h>
 
+#define SECOND_NS 1000000000ULL
+
 struct throttle {
 	pthread_mutex_t lock;
-	struct bucket requests, bytes; /* lock */
+	struct throttle_limits limits_set; /* lock, as the next */
+	struct bucket requests[2], bytes[2]; /* by rate and by max */
 	_Atomic bool limits; /* one of them has a rate */
 	struct throttle_queue *queues; /* lock; by next */
 };
@@ -33,19 +36,36 @@ struct throttle_queue {
 
 /* ---- buckets ------------------------------------------------------------- */
 
+static void set_buckets(struct bucket buckets[2],
+			const struct throttle_limit *limit)
+{
+	unsigned __int128 burst =
+		(unsigned __int128)limit->max * limit->seconds * SECOND_NS;
+
+	/* Debts were made under the old limits. */
+	buckets[0] = (struct bucket) {
+		.rate = limit->rate,
+		.burst_ns = limit->rate ? (uint64_t)(burst / limit->rate) : 0,
+	};
+	/* For one second there is nothing to spread. */
+	buckets[1] = (struct bucket) {
+		.rate = limit->seconds > 1 ? limit->max : 0,
+	};
+}
+
 uint64_t throttle_take(struct throttle *throttle, uint64_t bytes, bool force,
 		       uint64_t at_ns)
 {
-	uint64_t wait;
+	uint64_t wait = 0;
 
 	pthread_mutex_lock(&throttle->lock);
-	wait = MAX(bucket_wait(&throttle->requests, at_ns),
-		   bucket_wait(&throttle->bytes, at_ns));
-	if (force)
-		wait = 0;
-	if (!wait) {
-		bucket_pay(&throttle->requests, 1, at_ns);
-		bucket_pay(&throttle->bytes, bytes, at_ns);
+	for (unsigned int i = 0; i < 2 && !force; i++) {
+		wait = MAX(wait, bucket_wait(&throttle->requests[i], at_ns));
+		wait = MAX(wait, bucket_wait(&throttle->bytes[i], at_ns));
+	}
+	for (unsigned int i = 0; i < 2 && !wait; i++) {
+		bucket_pay(&throttle->requests[i], 1, at_ns);
+		bucket_pay(&throttle->bytes[i], bytes, at_ns);
 	}
 	pthread_mutex_unlock(&throttle->lock);
 	return wait;
@@ -53,35 +73,39 @@ uint64_t throttle_take(struct throttle *throttle, uint64_t bytes, bool force,
 
 int throttle_create(uint64_t iops, uint64_t bandwidth, struct throttle **out)
 {
+	const struct throttle_limits limits = {
+		.requests.rate = iops,
+		.bytes.rate = bandwidth,
+	};
 	struct throttle *throttle = calloc(1, sizeof(*throttle));
 
 	if (!throttle)
 		return -ENOMEM;
 	pthread_mutex_init(&throttle->lock, NULL);
-	throttle_set(throttle, iops, bandwidth);
+	throttle_set(throttle, &limits);
 	*out = throttle;
 	return 0;
 }
 
-void throttle_set(struct throttle *throttle, uint64_t iops, uint64_t bandwidth)
+void throttle_set(struct throttle *throttle,
+		  const struct throttle_limits *limits)
 {
 	pthread_mutex_lock(&throttle->lock);
-	/* Debts were made under the old limits. */
-	throttle->requests = (struct bucket) { .rate = iops };
-	throttle->bytes = (struct bucket) { .rate = bandwidth };
-	atomic_store(&throttle->limits, iops || bandwidth);
+	throttle->limits_set = *limits;
+	set_buckets(throttle->requests, &limits->requests);
+	set_buckets(throttle->bytes, &limits->bytes);
+	atomic_store(&throttle->limits,
+		     limits->requests.rate || limits->bytes.rate);
 	/* What waits may have waited long enough for the new ones. */
 	for (struct throttle_queue *tq = throttle->queues; tq; tq = tq->next)
 		timer_arm(tq->timer.fd, 1);
 	pthread_mutex_unlock(&throttle->lock);
 }
 
-void throttle_get(struct throttle *throttle, uint64_t *iops,
-		  uint64_t *bandwidth)
+void throttle_get(struct throttle *throttle, struct throttle_limits *out)
 {
 	pthread_mutex_lock(&throttle->lock);
-	*iops = throttle->requests.rate;
-	*bandwidth = throttle->bytes.rate;
+	*out = throttle->limits_set;
 	pthread_mutex_unlock(&throttle->lock);
 }
 

@@ -241,7 +241,7 @@ static void end_input(struct relay *relay)
 static void reap(struct relay *relay)
 {
 	char infos[1024];
-	int status;
+	int status = 0;
 	long pid;
 
 	sys_read(relay->init->signals, infos, sizeof(infos));

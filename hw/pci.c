@@ -8,7 +8,7 @@
  * zero, which says that there are no extended capabilities.
  *
  * Lock order: the bus's lock is taken inside every lock of a device, and
- * outside the locks of the MMIO bus, of struct irq, and of bar_moved().
+ * outside the locks of both buses, of struct irq, and of bar_moved().
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -34,16 +34,21 @@
 
 #define BAR_REGISTER(index) (PCI_BASE_ADDRESS_0 + 4 * (index))
 #define BAR_REGISTERS_END BAR_REGISTER(PCI_STD_NUM_BARS)
-#define BAR_MIN_BYTES 16
+
+/* Where BARs of a kind may be; [base, end) is empty where there are none. */
+struct pci_window {
+	struct bus *bus;
+	uint64_t base, end;
+	uint64_t next; /* first byte that no BAR was placed at */
+};
 
 struct pci_bus {
 	struct device device;
 	struct machine *machine;
-	struct bus_region ports;
+	struct bus_region config_ports;
 	struct bus_region ecam;
 	struct pci_device bridge;
-	uint64_t window_base, window_end;
-	uint64_t window_next; /* first byte that no BAR was placed at */
+	struct pci_window memory, ports;
 	struct pci_device *slot[PCI_SLOTS]; /* fixed while vCPUs run */
 	pthread_mutex_t lock; /* guards what follows and all functions */
 	uint32_t config_address;
@@ -131,24 +136,32 @@ void pci_set_intx(struct pci_device *pci, bool level)
 
 /* ---- BARs --------------------------------------------------------------- */
 
+static struct pci_window *window_of(struct pci_bus *bus,
+				    const struct pci_bar *bar)
+{
+	return bar->is_io ? &bus->ports : &bus->memory;
+}
+
 /*
- * Should BAR @index decode, and where? Only inside the window: anywhere else
+ * Should BAR @index decode, and where? Only inside its window: anywhere else
  * a guest could lay it over the interrupt controllers or over RAM.
  */
 static bool pci_bar_wanted(const struct pci_device *pci, unsigned int index,
 			   uint64_t *base)
 {
 	const struct pci_bar *bar = &pci->bar[index];
-	const struct pci_bus *bus = pci->bus;
+	const struct pci_window *window = window_of(pci->bus, bar);
+	uint64_t command = bytes_get(pci->config, PCI_COMMAND, 2);
 	uint64_t addr;
 
 	if (!bar->size ||
-	    !(bytes_get(pci->config, PCI_COMMAND, 2) & PCI_COMMAND_MEMORY))
+	    !(command & (bar->is_io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY)))
 		return false;
 	addr = bytes_get(pci->config, BAR_REGISTER(index),
 			 bar->is_64bit ? 8 : 4);
-	addr = align_down(addr, BAR_MIN_BYTES);
-	if (addr < bus->window_base || addr > bus->window_end - bar->size)
+	addr = align_down(addr, PCI_BAR_MIN_BYTES);
+	if (addr < window->base || addr > window->end ||
+	    bar->size > window->end - addr)
 		return false;
 	*base = addr;
 	return true;
@@ -178,7 +191,7 @@ static void pci_map_wanted(struct pci_device *pci, unsigned int index)
 		return;
 	bar->region.base = base;
 	/* Over another BAR: nothing decodes here until one of them moves. */
-	if (bus_map(&pci->bus->machine->mmio, &bar->region))
+	if (bus_map(window_of(pci->bus, bar)->bus, &bar->region))
 		return;
 	bar->mapped = true;
 	if (pci->bar_moved)
@@ -186,7 +199,7 @@ static void pci_map_wanted(struct pci_device *pci, unsigned int index)
 }
 
 /*
- * Make the MMIO bus agree with all BARs: first take away what has moved, then
+ * Make the buses agree with all BARs: first take away what has moved, then
  * map what has room now, which may be another function's BAR.
  */
 static void pci_update_bars_locked(struct pci_bus *bus)
@@ -397,42 +410,57 @@ int pci_add_capability(struct pci_device *pci, uint8_t id, const void *data,
 	return (int)offset;
 }
 
-/* Give each BAR of @pci an address in the window, from @next on. */
-static int pci_place_bars(struct pci_bus *bus, struct pci_device *pci,
-			  uint64_t *next)
+/* Give BAR @index of @pci the next address in its window. */
+static int pci_place_bar(struct pci_bus *bus, struct pci_device *pci,
+			 unsigned int index)
 {
-	for (unsigned int i = 0; i < PCI_STD_NUM_BARS; i++) {
-		struct pci_bar *bar = &pci->bar[i];
-		unsigned int width = bar->is_64bit ? 8 : 4;
-		uint64_t base = align_up(*next, MAX(bar->size, 1));
-		int err;
+	struct pci_bar *bar = &pci->bar[index];
+	struct pci_window *window = window_of(bus, bar);
+	unsigned int width = bar->is_64bit ? 8 : 4;
+	uint64_t kind = bar->is_io    ? PCI_BASE_ADDRESS_SPACE_IO :
+			bar->is_64bit ? PCI_BASE_ADDRESS_MEM_TYPE_64 :
+					PCI_BASE_ADDRESS_MEM_TYPE_32;
+	uint64_t base;
+	int err;
 
-		if (!bar->size)
-			continue;
-		if (!is_power_of_two(bar->size) || bar->size < BAR_MIN_BYTES)
-			return -EINVAL;
-		if (base < *next || base > bus->window_end ||
-		    bar->size > bus->window_end - base)
-			return -ENOSPC;
-		bar->region.len = bar->size;
-		err = bus_register(&bus->machine->mmio, &bar->region);
-		if (err)
-			return err;
-		bytes_put(pci->config, BAR_REGISTER(i),
-			  base | (bar->is_64bit ? PCI_BASE_ADDRESS_MEM_TYPE_64 :
-						  PCI_BASE_ADDRESS_MEM_TYPE_32),
-			  width);
-		/* What sizing reads back: the bits below the size are 0. */
-		bytes_put(pci->writable, BAR_REGISTER(i), ~(bar->size - 1),
-			  width);
-		*next = base + bar->size;
+	if (!is_power_of_two(bar->size) || bar->size < PCI_BAR_MIN_BYTES)
+		return -EINVAL;
+	base = align_up(window->next, bar->size);
+	if (base < window->next || base > window->end ||
+	    bar->size > window->end - base)
+		return -ENOSPC;
+	bar->region.len = bar->size;
+	err = bus_register(window->bus, &bar->region);
+	if (err)
+		return err;
+	bytes_put(pci->config, BAR_REGISTER(index), base | kind, width);
+	/* What sizing reads back: the bits below the size are 0. */
+	bytes_put(pci->writable, BAR_REGISTER(index), ~(bar->size - 1), width);
+	if (bar->is_io) {
+		pci->writable[PCI_COMMAND] |= PCI_COMMAND_IO;
+		pci->config[PCI_COMMAND] |= PCI_COMMAND_IO;
 	}
+	window->next = base + bar->size;
 	return 0;
+}
+
+static int pci_place_bars(struct pci_bus *bus, struct pci_device *pci)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < PCI_STD_NUM_BARS && !err; i++)
+		if (pci->bar[i].size)
+			err = pci_place_bar(bus, pci, i);
+	return err;
+}
+
+bool pci_has_ports(const struct pci_bus *bus)
+{
+	return bus->ports.end > bus->ports.base;
 }
 
 int pci_register(struct pci_bus *bus, struct pci_device *pci)
 {
-	uint64_t next = bus->window_next;
 	unsigned int slot = 0;
 	int err;
 
@@ -440,7 +468,7 @@ int pci_register(struct pci_bus *bus, struct pci_device *pci)
 		slot++;
 	if (slot == PCI_SLOTS)
 		return -ENOSPC;
-	err = pci_place_bars(bus, pci, &next);
+	err = pci_place_bars(bus, pci);
 	if (err)
 		return err;
 	pci->bus = bus;
@@ -448,11 +476,10 @@ int pci_register(struct pci_bus *bus, struct pci_device *pci)
 	if (pci->config[PCI_INTERRUPT_PIN])
 		bytes_put(pci->config, PCI_INTERRUPT_LINE, pci_slot_gsi(slot),
 			  1);
-	bytes_put(pci->config, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	pci->config[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
 	memcpy(pci->initial, pci->config, sizeof(pci->initial));
 
 	pthread_mutex_lock(&bus->lock);
-	bus->window_next = next;
 	bus->slot[slot] = pci;
 	pci_update_bars_locked(bus);
 	pthread_mutex_unlock(&bus->lock);
@@ -488,7 +515,7 @@ static int pci_map_windows(struct pci_bus *bus, const struct resource *ports,
 	struct machine *machine = bus->machine;
 	int err;
 
-	bus->ports = (struct bus_region) {
+	bus->config_ports = (struct bus_region) {
 		.name = "pci-config",
 		.ops = &pci_ports_ops,
 		.opaque = bus,
@@ -498,13 +525,24 @@ static int pci_map_windows(struct pci_bus *bus, const struct resource *ports,
 		.ops = &pci_ecam_ops,
 		.opaque = bus,
 	};
-	err = machine_map(machine, ports, &bus->ports);
+	err = machine_map(machine, ports, &bus->config_ports);
 	if (err)
 		return err;
 	err = machine_map(machine, ecam, &bus->ecam);
 	if (err)
-		bus_unmap(&bus->ports);
+		bus_unmap(&bus->config_ports);
 	return err;
+}
+
+static void window_init(struct pci_window *window, struct bus *bus,
+			const struct resource *res)
+{
+	window->bus = bus;
+	if (!res)
+		return;
+	window->base = res->base;
+	window->next = res->base;
+	window->end = res->base + res->len;
 }
 
 static int pci_host_create(struct machine *machine, const void *config,
@@ -533,9 +571,9 @@ static int pci_host_create(struct machine *machine, const void *config,
 	bus->device.type = &pci_host_type;
 	memcpy(bus->device.name, "pci", sizeof("pci"));
 	bus->machine = machine;
-	bus->window_base = window->base;
-	bus->window_next = window->base;
-	bus->window_end = window->base + window->len;
+	window_init(&bus->memory, &machine->mmio, window);
+	window_init(&bus->ports, &machine->pio,
+		    machine_find_resource(machine, RESOURCE_PCI_PORTS, 0));
 	pthread_mutex_init(&bus->lock, NULL);
 
 	pci_device_init(&bus->bridge, &bridge);
@@ -563,7 +601,7 @@ static void pci_host_destroy(struct device *device)
 
 	bus->machine->pci = NULL;
 	bus_unmap(&bus->ecam);
-	bus_unmap(&bus->ports);
+	bus_unmap(&bus->config_ports);
 	pthread_mutex_destroy(&bus->lock);
 	free(bus);
 }

@@ -236,15 +236,15 @@ static int set_lock(struct p9_server *server, struct p9_fid *fid,
 	return err;
 }
 
-/* The fields that Tlock and Tgetlock share. */
-static void get_range(struct p9_cursor *in, struct flock *lock)
-{
-	lock->l_whence = SEEK_SET;
-	lock->l_start = (off_t)p9_get_u64(in);
-	lock->l_len = (off_t)p9_get_u64(in);
-}
+struct request {
+	struct flock lock;
+	uint32_t process;
+	char client[256];
+};
 
-static int get_type(struct p9_cursor *in, struct flock *lock)
+/* The fields of Tlock or, without @flags, of Tgetlock. */
+static int get_request(struct p9_cursor *in, bool flags,
+		       struct request *request)
 {
 	static const short types[] = {
 		[TYPE_READ] = F_RDLCK,
@@ -252,32 +252,34 @@ static int get_type(struct p9_cursor *in, struct flock *lock)
 		[TYPE_UNLOCK] = F_UNLCK,
 	};
 	uint8_t type = p9_get_u8(in);
+	int err;
 
+	/* "Wait" and "reclaim": neither is done here, and no other is known. */
+	if (flags)
+		p9_get_u32(in);
+	request->lock = (struct flock) { .l_whence = SEEK_SET };
+	request->lock.l_start = (off_t)p9_get_u64(in);
+	request->lock.l_len = (off_t)p9_get_u64(in);
+	request->process = p9_get_u32(in);
+	p9_get_string(in, request->client, sizeof(request->client));
+	err = p9_get_end(in);
+	if (err)
+		return err;
 	if (type > TYPE_UNLOCK)
 		return -EINVAL;
-	lock->l_type = types[type];
+	request->lock.l_type = types[type];
 	return 0;
 }
 
 int p9_lock(struct p9_call *call)
 {
 	struct p9_fid *fid = p9_get_fid(call);
-	struct flock lock = { 0 };
-	int bad_type = get_type(&call->in, &lock);
-	uint32_t process;
-	char client[256];
-	int err;
+	struct request request;
+	int err = get_request(&call->in, true, &request);
 
-	/* "Wait" and "reclaim": neither is done here, and no other is known. */
-	p9_get_u32(&call->in);
-	get_range(&call->in, &lock);
-	process = p9_get_u32(&call->in);
-	p9_get_string(&call->in, client, sizeof(client));
-	err = p9_get_end(&call->in);
 	if (!err)
-		err = bad_type;
-	if (!err)
-		err = set_lock(call->server, fid, &lock, process);
+		err = set_lock(call->server, fid, &request.lock,
+			       request.process);
 	p9_fid_put(&call->server->fids, fid);
 	if (err && err != -EAGAIN && err != -EACCES)
 		return err;
@@ -307,29 +309,21 @@ static int test_lock(struct p9_server *server, struct p9_fid *fid,
 int p9_getlock(struct p9_call *call)
 {
 	struct p9_fid *fid = p9_get_fid(call);
-	struct flock lock = { 0 };
-	int bad_type = get_type(&call->in, &lock);
-	uint32_t process;
-	char client[256];
-	int err;
+	struct request request;
+	struct flock *lock = &request.lock;
+	int err = get_request(&call->in, false, &request);
 
-	get_range(&call->in, &lock);
-	process = p9_get_u32(&call->in);
-	p9_get_string(&call->in, client, sizeof(client));
-	err = p9_get_end(&call->in);
 	if (!err)
-		err = bad_type;
-	if (!err)
-		err = test_lock(call->server, fid, &lock, process);
+		err = test_lock(call->server, fid, lock, request.process);
 	p9_fid_put(&call->server->fids, fid);
 	if (err)
 		return err;
-	p9_put_u8(&call->out, lock.l_type == F_UNLCK ? TYPE_UNLOCK :
-			      lock.l_type == F_WRLCK ? TYPE_WRITE :
-						       TYPE_READ);
-	p9_put_u64(&call->out, (uint64_t)lock.l_start);
-	p9_put_u64(&call->out, (uint64_t)lock.l_len);
-	p9_put_u32(&call->out, process);
-	p9_put_string(&call->out, client);
+	p9_put_u8(&call->out, lock->l_type == F_UNLCK ? TYPE_UNLOCK :
+			      lock->l_type == F_WRLCK ? TYPE_WRITE :
+							TYPE_READ);
+	p9_put_u64(&call->out, (uint64_t)lock->l_start);
+	p9_put_u64(&call->out, (uint64_t)lock->l_len);
+	p9_put_u32(&call->out, request.process);
+	p9_put_string(&call->out, request.client);
 	return 0;
 }

@@ -183,21 +183,32 @@ int p9_walk(struct p9_call *call)
 
 /* ---- the end of a handle ------------------------------------------------- */
 
-int p9_clunk(struct p9_call *call)
+/* Take the message's handle out of the table; the caller puts *@out. */
+static int take_fid(struct p9_call *call, struct p9_fid **out)
 {
-	struct p9_server *server = call->server;
 	uint32_t id = p9_get_u32(&call->in);
 	struct p9_fid *fid;
 	int err = p9_get_end(&call->in);
 
 	if (err)
 		return err;
-	fid = p9_fid_remove(&server->fids, id);
+	fid = p9_fid_remove(&call->server->fids, id);
 	if (!fid)
 		return -EBADF;
+	*out = fid;
+	return 0;
+}
+
+int p9_clunk(struct p9_call *call)
+{
+	struct p9_fid *fid;
+	int err = take_fid(call, &fid);
+
+	if (err)
+		return err;
 	if (fid->kind == P9_FID_XATTR_WRITE)
 		err = p9_xattr_apply(fid);
-	p9_fid_put(&server->fids, fid);
+	p9_fid_put(&call->server->fids, fid);
 	return err;
 }
 
@@ -222,17 +233,12 @@ static int remove_file(struct p9_server *server, const struct p9_fid *fid)
 
 int p9_remove(struct p9_call *call)
 {
-	struct p9_server *server = call->server;
-	uint32_t id = p9_get_u32(&call->in);
 	struct p9_fid *fid;
-	int err = p9_get_end(&call->in);
+	int err = take_fid(call, &fid);
 
 	if (err)
 		return err;
-	fid = p9_fid_remove(&server->fids, id);
-	if (!fid)
-		return -EBADF;
-	err = remove_file(server, fid);
-	p9_fid_put(&server->fids, fid);
+	err = remove_file(call->server, fid);
+	p9_fid_put(&call->server->fids, fid);
 	return err;
 }

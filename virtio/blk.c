@@ -236,12 +236,12 @@ int virtio_blk_resize_to(struct device *device, uint64_t bytes)
 	return err ? err : virtio_blk_resize(device);
 }
 
-void virtio_blk_set_limits(struct device *device, uint64_t iops,
-			   uint64_t bandwidth)
+void virtio_blk_set_limits(struct device *device,
+			   const struct throttle_limits *limits)
 {
 	struct blk *blk = container_of(device, struct blk, vdev.device);
 
-	image_set_limits(blk->image, iops, bandwidth);
+	image_set_limits(blk->image, limits);
 }
 
 void virtio_blk_info(struct device *device, struct virtio_blk_info *out)
@@ -258,7 +258,7 @@ void virtio_blk_info(struct device *device, struct virtio_blk_info *out)
 		.direct = image->options.cache == IMAGE_CACHE_NONE,
 		.no_flush = image->options.cache == IMAGE_CACHE_UNSAFE,
 	};
-	image_get_limits(image, &out->iops, &out->bandwidth);
+	image_get_limits(image, &out->limits);
 	blk_add_counts(blk, BLK_READ, &out->read);
 	blk_add_counts(blk, BLK_WRITE, &out->write);
 	blk_add_counts(blk, BLK_ZEROES, &out->write);

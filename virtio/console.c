@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include <lkvm/console.h>
 #include <lkvm/log.h>
@@ -140,6 +142,8 @@ static int activate(struct virtio_device *vdev, uint64_t features)
 
 	atomic_store(&console->listens, !looks);
 	atomic_store(&console->listens_at, now_ns() + CONSOLE_LISTEN_NS);
+	if (looks)
+		timer_arm(console->listen_timer.fd, CONSOLE_LISTEN_NS);
 	err = virtio_worker_activate(&console->worker);
 	/* Linux looks at the size when it is told that it has changed. */
 	if (!err && looks)
@@ -156,6 +160,18 @@ static void config_was_read(struct virtio_device *vdev, unsigned int offset,
 	if (offset <= at && at - offset < len &&
 	    !atomic_exchange(&console->listens, true))
 		virtio_worker_kick(&console->worker, console->port[0].rx);
+}
+
+/* The guest may say nothing for ever, and nothing else be typed. */
+static void on_listen_timer(void *opaque, uint32_t events)
+{
+	struct console *console = opaque;
+	uint64_t expirations;
+
+	(void)events;
+	(void)!read(console->listen_timer.fd, &expirations,
+		    sizeof(expirations));
+	virtio_worker_kick(&console->worker, console->port[0].rx);
 }
 
 struct drain {
@@ -263,6 +279,9 @@ static void start_on_thread(void *opaque)
 			log_err("console", "port %s: cannot watch it: %s",
 				port->name, strerror(-err));
 	}
+	if (console->listen_timer.fd >= 0 &&
+	    loop_add(loop, &console->listen_timer, EPOLLIN))
+		log_err("console", "cannot watch the console's timer");
 }
 
 static void console_reset(struct device *device)
@@ -281,9 +300,12 @@ static void stop_on_thread(void *opaque)
 	for (unsigned int i = 0; i < console->control.nr_ports; i++)
 		if (console->port[i].stream)
 			stream_stop(console->port[i].stream);
+	if (console->listen_timer.fd >= 0)
+		loop_del(virtio_worker_loop(&console->worker),
+			 &console->listen_timer);
 }
 
-static void release_ports(struct console *console)
+static void release_host_ends(struct console *console)
 {
 	for (unsigned int i = 0; i < console->control.nr_ports; i++) {
 		struct console_port *port = &console->port[i];
@@ -291,6 +313,8 @@ static void release_ports(struct console *console)
 		console_port_release(port);
 		stream_close(port->stream);
 	}
+	if (console->listen_timer.fd >= 0)
+		close(console->listen_timer.fd);
 }
 
 static void console_destroy(struct device *device)
@@ -303,7 +327,7 @@ static void console_destroy(struct device *device)
 	virtio_device_set_status(&console->vdev, 0);
 	io_thread_call(console->worker.thread, stop_on_thread, console);
 	virtio_worker_destroy(&console->worker);
-	release_ports(console);
+	release_host_ends(console);
 	virtio_device_release(&console->vdev);
 	free(console);
 }
@@ -338,9 +362,14 @@ static int open_ports(struct console *console,
 {
 	int err = 0;
 
-	if (options->console)
+	if (options->console) {
+		console->listen_timer.fd = timerfd_create(
+			CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+		if (console->listen_timer.fd < 0)
+			return -errno;
 		console_port_attach(&console->port[0],
 				    console->vdev.machine->console);
+	}
 	for (unsigned int i = 0; i < options->nr_ports && !err; i++)
 		err = open_port(console, i + 1, &options->port[i]);
 	return err;
@@ -388,6 +417,11 @@ static void init_console(struct console *console, struct machine *machine,
 	virtio_device_init(&console->vdev, machine, &virtio_console_type,
 			   &console_ops, features, queues, CONSOLE_QUEUE_SIZE);
 	console->control.nr_ports = options->nr_ports + 1;
+	console->listen_timer = (struct loop_source) {
+		.fd = -1,
+		.ready = on_listen_timer,
+		.opaque = console,
+	};
 	for (unsigned int i = 0; i < console->control.nr_ports; i++)
 		console_port_init(&console->port[i], console, i);
 }
@@ -418,7 +452,7 @@ static int console_create(struct machine *machine, const void *config,
 destroy_worker:
 	virtio_worker_destroy(&console->worker);
 release:
-	release_ports(console);
+	release_host_ends(console);
 	virtio_device_release(&console->vdev);
 	free(console);
 	return err;

@@ -104,25 +104,34 @@ static void virtio_mmio_signal_config(void *transport)
 }
 
 /* All queues have one register; the value that is written tells them apart. */
+static struct ioevent notify_event(const struct virtio_mmio *vm,
+				   unsigned int index, int fd)
+{
+	return (struct ioevent) {
+		.addr = vm->place->base + VIRTIO_MMIO_QUEUE_NOTIFY,
+		.len = 4,
+		.match = true,
+		.value = index,
+		.fd = fd,
+	};
+}
+
 static int virtio_mmio_attach_notify(void *transport, unsigned int index,
 				     int fd)
 {
 	struct virtio_mmio *vm = transport;
-	const uint64_t match = index;
+	const struct ioevent event = notify_event(vm, index, fd);
 
-	return ioevent_attach(vm->irq,
-			      vm->place->base + VIRTIO_MMIO_QUEUE_NOTIFY, 4,
-			      &match, fd);
+	return ioevent_attach(vm->irq, &event);
 }
 
 static void virtio_mmio_detach_notify(void *transport, unsigned int index,
 				      int fd)
 {
 	struct virtio_mmio *vm = transport;
-	const uint64_t match = index;
+	const struct ioevent event = notify_event(vm, index, fd);
 
-	ioevent_detach(vm->irq, vm->place->base + VIRTIO_MMIO_QUEUE_NOTIFY, 4,
-		       &match, fd);
+	ioevent_detach(vm->irq, &event);
 }
 
 /* ---- registers (4.2.2) --------------------------------------------------- */
@@ -189,7 +198,7 @@ static void registers_reset(struct virtio_mmio *vm)
 static void status_write(struct virtio_mmio *vm, uint32_t value)
 {
 	/* Other bits are reserved, and do not make it a reset. */
-	if (value && !(uint8_t)value)
+	if (value && !(value & 0xff))
 		return;
 	virtio_device_set_status(vm->vdev, (uint8_t)value);
 	if (!value)

@@ -2,12 +2,13 @@
 /*
  * virtio over PCI: virtio 1.2, 4.1, without the legacy interface.
  *
- * One BAR, a page for each structure. It is a 32-bit one because the host
+ * A memory BAR, a page for each structure. It is a 32-bit one because the host
  * bridge's window lies below 4 GiB: a 64-bit BAR could go nowhere else, and
- * costs every kernel two more configuration writes a probe.
+ * costs every kernel two more configuration writes a probe. And an I/O BAR for
+ * notifications, where the board has ports: see pci-notify.h.
  *
  * Lock order: vdev->lock, registers_lock, msix.lock, the PCI bus's lock,
- * notify_lock. No lock of this file is held across virtio_device_*().
+ * notify.lock. No lock of this file is held across virtio_device_*().
  */
 #include <endian.h>
 #include <errno.h>
@@ -22,6 +23,7 @@
 #include <lkvm/log.h>
 #include <lkvm/machine.h>
 #include <lkvm/msix.h>
+#include <lkvm/pci-notify.h>
 #include <lkvm/pci.h>
 #include <lkvm/virtio.h>
 
@@ -38,9 +40,7 @@
 #define BAR_NOTIFY 0x3000U
 #define BAR_MSIX 0x4000U
 #define BAR_BYTES 0x8000U
-
-/* 4.1.4.4: one doubleword a queue. */
-#define NOTIFY_STRIDE 4
+#define NOTIFY_BAR 1 /* ports */
 
 /* 4.1.4.5: bit 0 for used buffers; bit 1 is VIRTIO_PCI_ISR_CONFIG. */
 #define ISR_QUEUE 0x1
@@ -49,7 +49,7 @@ _Static_assert(sizeof(struct virtio_pci_cap) == 16, "4.1.4");
 _Static_assert(sizeof(struct virtio_pci_notify_cap) == 20, "4.1.4.4");
 _Static_assert(sizeof(struct virtio_pci_cfg_cap) == 20, "4.1.4.9");
 _Static_assert(sizeof(struct virtio_pci_common_cfg) == 56, "4.1.4.3");
-_Static_assert(VIRTIO_MAX_QUEUES *NOTIFY_STRIDE <= BAR_PAGE, "one page");
+_Static_assert(VIRTIO_MAX_QUEUES *PCI_NOTIFY_STRIDE <= BAR_PAGE, "one page");
 _Static_assert(VIRTQ_REG_DRIVER == VIRTQ_REG_DESC + 1 &&
 		       VIRTQ_REG_DEVICE == VIRTQ_REG_DESC + 2,
 	       "4.1.4.3");
@@ -75,11 +75,7 @@ struct virtio_pci {
 	unsigned int window; /* offset of the PCI_CFG capability */
 	pthread_mutex_t registers_lock;
 	struct virtio_pci_registers registers; /* registers_lock */
-	pthread_mutex_t notify_lock; /* guards what follows */
-	uint64_t bar_base;
-	bool bar_mapped;
-	int notify_fd[VIRTIO_MAX_QUEUES]; /* -1: writes come to us */
-	struct ratelimit warn;
+	struct pci_notify notify;
 };
 
 static const struct state_field virtio_pci_fields[] = {
@@ -170,36 +166,11 @@ static void virtio_pci_signal_config(void *transport)
 
 /* ---- notifications ------------------------------------------------------ */
 
-/* Any length: KVM can then answer without decoding the instruction. */
-static int notify_attach_locked(struct virtio_pci *vp, unsigned int index)
-{
-	return ioevent_attach(vp->irq,
-			      vp->bar_base + BAR_NOTIFY + NOTIFY_STRIDE * index,
-			      0, NULL, vp->notify_fd[index]);
-}
-
-static void notify_detach_locked(struct virtio_pci *vp, unsigned int index)
-{
-	ioevent_detach(vp->irq,
-		       vp->bar_base + BAR_NOTIFY + NOTIFY_STRIDE * index, 0,
-		       NULL, vp->notify_fd[index]);
-}
-
 static int virtio_pci_attach_notify(void *transport, unsigned int index, int fd)
 {
 	struct virtio_pci *vp = transport;
-	int err = 0;
 
-	if (index >= VIRTIO_MAX_QUEUES)
-		return -EINVAL;
-	pthread_mutex_lock(&vp->notify_lock);
-	vp->notify_fd[index] = fd;
-	if (vp->bar_mapped)
-		err = notify_attach_locked(vp, index);
-	if (err)
-		vp->notify_fd[index] = -1;
-	pthread_mutex_unlock(&vp->notify_lock);
-	return err;
+	return pci_notify_attach(&vp->notify, index, fd);
 }
 
 static void virtio_pci_detach_notify(void *transport, unsigned int index,
@@ -207,13 +178,7 @@ static void virtio_pci_detach_notify(void *transport, unsigned int index,
 {
 	struct virtio_pci *vp = transport;
 
-	pthread_mutex_lock(&vp->notify_lock);
-	if (index < VIRTIO_MAX_QUEUES && vp->notify_fd[index] == fd) {
-		if (vp->bar_mapped)
-			notify_detach_locked(vp, index);
-		vp->notify_fd[index] = -1;
-	}
-	pthread_mutex_unlock(&vp->notify_lock);
+	pci_notify_detach(&vp->notify, index, fd);
 }
 
 static void virtio_pci_bar_moved(struct pci_device *pci, unsigned int bar,
@@ -221,22 +186,10 @@ static void virtio_pci_bar_moved(struct pci_device *pci, unsigned int bar,
 {
 	struct virtio_pci *vp = container_of(pci, struct virtio_pci, pci);
 
-	(void)bar;
-	pthread_mutex_lock(&vp->notify_lock);
-	vp->bar_base = base;
-	vp->bar_mapped = mapped;
-	for (unsigned int i = 0; i < VIRTIO_MAX_QUEUES; i++) {
-		if (vp->notify_fd[i] < 0)
-			continue;
-		if (!mapped)
-			notify_detach_locked(vp, i);
-		else if (notify_attach_locked(vp, i))
-			/* Slower, not lost: the writes come to us instead. */
-			log_warn_limited(&vp->warn, "virtio",
-					 "%s: no ioeventfd for queue %u",
-					 vp->vdev->device.name, i);
-	}
-	pthread_mutex_unlock(&vp->notify_lock);
+	if (bar == VIRTIO_BAR && !vp->notify.ports)
+		pci_notify_moved(&vp->notify, base + BAR_NOTIFY, mapped);
+	if (bar == NOTIFY_BAR)
+		pci_notify_moved(&vp->notify, base, mapped);
 }
 
 /* ---- common configuration (4.1.4.3) -------------------------------------- */
@@ -428,7 +381,7 @@ static void common_write(struct virtio_pci *vp, uint64_t offset, uint64_t value,
 	}
 }
 
-/* ---- the BAR ------------------------------------------------------------ */
+/* ---- the BARs ----------------------------------------------------------- */
 
 static uint64_t device_read(struct virtio_pci *vp, uint64_t offset,
 			    unsigned int len)
@@ -481,9 +434,7 @@ static void virtio_pci_bar_write(void *opaque, uint64_t offset, uint64_t value,
 		device_write(vp, at, value, len);
 		break;
 	case BAR_NOTIFY:
-		/* The address names the queue, as it does for an ioeventfd. */
-		if (at % NOTIFY_STRIDE == 0)
-			virtio_device_notify(vp->vdev, at / NOTIFY_STRIDE);
+		pci_notified(&vp->notify, at);
 		break;
 	case BAR_MSIX:
 		msix_write(&vp->msix, at, value, len);
@@ -510,11 +461,11 @@ static bool window_touched(const struct virtio_pci *vp, unsigned int offset,
 }
 
 /*
- * What the guest wants to reach through the window. False when that is not an
- * aligned access inside the BAR: then it reads as zero and writes nothing.
+ * What the guest wants to reach through the window. NULL when that is not an
+ * aligned access inside a BAR: then it reads as zero and writes nothing.
  */
-static bool window_target(struct virtio_pci *vp, uint32_t *offset,
-			  uint32_t *length)
+static const struct bus_region *
+window_target(struct virtio_pci *vp, uint32_t *offset, uint32_t *length)
 {
 	uint32_t bar =
 		pci_config_get(&vp->pci, vp->window + VIRTIO_PCI_CAP_BAR, 1);
@@ -523,13 +474,14 @@ static bool window_target(struct virtio_pci *vp, uint32_t *offset,
 	uint32_t len =
 		pci_config_get(&vp->pci, vp->window + VIRTIO_PCI_CAP_LENGTH, 4);
 
-	if (bar != VIRTIO_BAR || (len != 1 && len != 2 && len != 4))
-		return false;
-	if (at % len || at > BAR_BYTES - len)
-		return false;
+	if (bar > NOTIFY_BAR || (len != 1 && len != 2 && len != 4))
+		return NULL;
+	if (!vp->pci.bar[bar].size || at % len ||
+	    at > vp->pci.bar[bar].size - len)
+		return NULL;
 	*offset = at;
 	*length = len;
-	return true;
+	return &vp->pci.bar[bar].region;
 }
 
 static void virtio_pci_config_reading(struct pci_device *pci,
@@ -538,13 +490,15 @@ static void virtio_pci_config_reading(struct pci_device *pci,
 	struct virtio_pci *vp = container_of(pci, struct virtio_pci, pci);
 	unsigned int data =
 		vp->window + offsetof(struct virtio_pci_cfg_cap, pci_cfg_data);
+	const struct bus_region *target;
 	uint64_t value = 0;
 	uint32_t at, length;
 
 	if (!window_touched(vp, offset, len))
 		return;
-	if (window_target(vp, &at, &length))
-		value = virtio_pci_bar_read(vp, at, length) &
+	target = window_target(vp, &at, &length);
+	if (target)
+		value = target->ops->read(target->opaque, at, length) &
 			((1ULL << (8 * length)) - 1);
 	pci_config_set(pci, data, (uint32_t)value, 4);
 }
@@ -555,6 +509,7 @@ static void virtio_pci_config_written(struct pci_device *pci,
 	struct virtio_pci *vp = container_of(pci, struct virtio_pci, pci);
 	unsigned int data =
 		vp->window + offsetof(struct virtio_pci_cfg_cap, pci_cfg_data);
+	const struct bus_region *target;
 	uint32_t at, length;
 
 	msix_config_written(&vp->msix, offset, len);
@@ -563,9 +518,12 @@ static void virtio_pci_config_written(struct pci_device *pci,
 	intx_update_locked(vp);
 	pthread_mutex_unlock(&vp->registers_lock);
 
-	if (window_touched(vp, offset, len) && window_target(vp, &at, &length))
-		virtio_pci_bar_write(vp, at, pci_config_get(pci, data, length),
-				     length);
+	if (!window_touched(vp, offset, len))
+		return;
+	target = window_target(vp, &at, &length);
+	if (target)
+		target->ops->write(target->opaque, at,
+				   pci_config_get(pci, data, length), length);
 }
 
 /* ---- life --------------------------------------------------------------- */
@@ -585,17 +543,19 @@ static int add_capability(struct virtio_pci *vp, uint8_t type, uint32_t offset,
 				  NULL);
 }
 
-static int add_notify_capability(struct virtio_pci *vp)
+static int add_notify_capability(struct virtio_pci *vp, uint8_t bar,
+				 uint32_t offset)
 {
 	struct virtio_pci_notify_cap cap = {
 		.cap = {
 			.cap_len = sizeof(cap),
 			.cfg_type = VIRTIO_PCI_CAP_NOTIFY_CFG,
-			.bar = VIRTIO_BAR,
-			.offset = htole32(BAR_NOTIFY),
-			.length = htole32(vp->vdev->nr_queues * NOTIFY_STRIDE),
+			.bar = bar,
+			.offset = htole32(offset),
+			.length = htole32(vp->vdev->nr_queues *
+					  PCI_NOTIFY_STRIDE),
 		},
-		.notify_off_multiplier = htole32(NOTIFY_STRIDE),
+		.notify_off_multiplier = htole32(PCI_NOTIFY_STRIDE),
 	};
 
 	return pci_add_capability(&vp->pci, PCI_CAP_ID_VNDR, &cap, sizeof(cap),
@@ -641,7 +601,13 @@ static int add_capabilities(struct virtio_pci *vp)
 				     vdev->config_len);
 	if (ret < 0)
 		return ret;
-	ret = add_notify_capability(vp);
+	/* The first of a kind is the one to prefer (4.1.4.1). */
+	if (vp->notify.ports) {
+		ret = add_notify_capability(vp, NOTIFY_BAR, 0);
+		if (ret < 0)
+			return ret;
+	}
+	ret = add_notify_capability(vp, VIRTIO_BAR, BAR_NOTIFY);
 	if (ret < 0)
 		return ret;
 	ret = add_window_capability(vp);
@@ -657,7 +623,7 @@ static void virtio_pci_destroy(void *transport)
 
 	pci_unregister(&vp->pci);
 	msix_release(&vp->msix);
-	pthread_mutex_destroy(&vp->notify_lock);
+	pci_notify_release(&vp->notify);
 	pthread_mutex_destroy(&vp->registers_lock);
 	free(vp);
 }
@@ -697,10 +663,7 @@ static void virtio_pci_init(struct virtio_pci *vp, struct machine *machine,
 	vp->vdev = vdev;
 	vp->irq = &machine->irq;
 	pthread_mutex_init(&vp->registers_lock, NULL);
-	pthread_mutex_init(&vp->notify_lock, NULL);
 	state_reset(&virtio_pci_state, vp);
-	for (unsigned int i = 0; i < VIRTIO_MAX_QUEUES; i++)
-		vp->notify_fd[i] = -1;
 	snprintf(vp->region_name, sizeof(vp->region_name), "%s-pci",
 		 vdev->device.name);
 
@@ -716,6 +679,10 @@ static void virtio_pci_init(struct virtio_pci *vp, struct machine *machine,
 			.opaque = vp,
 		},
 	};
+	pci_notify_init(&vp->notify, vp->irq, vdev,
+			machine->pci && pci_has_ports(machine->pci));
+	if (vp->notify.ports)
+		pci_notify_bar(&vp->notify, &vp->pci.bar[NOTIFY_BAR]);
 }
 
 static int virtio_pci_attach(struct machine *machine,
@@ -747,7 +714,7 @@ static int virtio_pci_attach(struct machine *machine,
 release_msix:
 	msix_release(&vp->msix);
 free_vp:
-	pthread_mutex_destroy(&vp->notify_lock);
+	pci_notify_release(&vp->notify);
 	pthread_mutex_destroy(&vp->registers_lock);
 	free(vp);
 	log_err("virtio", "no room for %s on the PCI bus: %s",

@@ -33,6 +33,8 @@ static const struct control_arg negotiate_args[] = {
 /* The one command of a client that has not negotiated. */
 static void negotiate(struct control_call *call)
 {
+	if (call->client && control_client_is_refused(call->client))
+		control_fail(call, CONTROL_GENERIC, CONTROL_TOO_MANY);
 	if (json_array_size(json_object_get(call->args, "enable")))
 		control_fail(call, CONTROL_GENERIC,
 			     "there are no capabilities to enable");
@@ -178,7 +180,7 @@ find_command(struct control_call *call, const char *name, bool negotiated)
 	return NULL;
 }
 
-/* The members of @message; the name of the command, NULL if it is no command. */
+/* The members of @message; the name of the command, NULL after an error. */
 static const char *take_apart(struct control_call *call, json_t *message)
 {
 	const char *execute = NULL;
@@ -213,7 +215,7 @@ static const char *take_apart(struct control_call *call, json_t *message)
 	if (!execute)
 		control_fail(call, CONTROL_GENERIC,
 			     "QMP input lacks member 'execute'");
-	return execute;
+	return call->error_class ? NULL : execute;
 }
 
 static void run(struct control_call *call, json_t *message, bool *negotiated)
@@ -221,7 +223,7 @@ static void run(struct control_call *call, json_t *message, bool *negotiated)
 	const char *name = take_apart(call, message);
 	const struct control_command *command;
 
-	if (call->error_class)
+	if (!name)
 		return;
 	command = find_command(call, name, *negotiated);
 	if (!command)

@@ -57,12 +57,10 @@ int control_path(const char *name, struct control_path *out)
 	return fill(out, folder.text, "/", name, CONTROL_SUFFIX);
 }
 
-int control_make_folder(const struct control_path *folder)
+int control_check_folder(const struct control_path *folder)
 {
 	struct stat st;
 
-	if (mkdir(folder->text, S_IRWXU) && errno != EEXIST)
-		return -errno;
 	if (lstat(folder->text, &st))
 		return -errno;
 	if (!S_ISDIR(st.st_mode))
@@ -71,4 +69,11 @@ int control_make_folder(const struct control_path *folder)
 	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
 		return -EPERM;
 	return 0;
+}
+
+int control_make_folder(const struct control_path *folder)
+{
+	if (mkdir(folder->text, S_IRWXU) && errno != EEXIST)
+		return -errno;
+	return control_check_folder(folder);
 }

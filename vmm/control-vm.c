@@ -10,6 +10,7 @@
 
 #include <lkvm/arch.h>
 #include <lkvm/control-parts.h>
+#include <lkvm/describe.h>
 #include <lkvm/endings.h>
 #include <lkvm/event.h>
 #include <lkvm/util.h>
@@ -109,16 +110,14 @@ static void query_info(struct control_call *call)
 	const struct vm_config *config = vm->config;
 	uint64_t start = atomic_load(&vm->phase_ns[PHASE_START]);
 
-	call->result = json_pack("{s:s*,s:i,s:o,s:o,s:i,s:o,s:s*,s:s}", "name",
-				 config->name, "pid", (int)getpid(), "memory",
-				 control_number(config->ram_bytes), "resident",
-				 control_number(resident_bytes()), "cpus",
-				 (int)config->cpus, "uptime-ns",
-				 control_number(now_ns() - start), "kernel",
-				 config->kernel, "version", LKVM_VERSION);
-	if (!call->result)
-		control_fail(call, CONTROL_GENERIC,
-			     "the VM's names are not UTF-8");
+	call->result = json_pack(
+		"{s:s*,s:i,s:o,s:o,s:i,s:o,s:o*,s:s}", "name", config->name,
+		"pid", (int)getpid(), "memory",
+		control_number(config->ram_bytes), "resident",
+		control_number(resident_bytes()), "cpus", (int)config->cpus,
+		"uptime-ns", control_number(now_ns() - start), "kernel",
+		config->kernel ? describe_text(config->kernel) : NULL,
+		"version", LKVM_VERSION);
 }
 
 /* ---- the VM's life ------------------------------------------------------- */

@@ -42,6 +42,7 @@ struct control_client {
 	uint32_t watched; /* EPOLL* that the loop watches for */
 	enum client_mode mode;
 	bool negotiated;
+	bool refused; /* there are too many, as it is told by its first reply */
 	bool failed; /* its end has been decided */
 	bool ended; /* it sends nothing more */
 	bool busy; /* a command of its runs: it is not to be ended */
@@ -62,7 +63,8 @@ struct control {
 	struct unix_listener listener;
 	struct loop_source accept;
 	struct control_client *clients;
-	unsigned int nr_clients;
+	unsigned int nr_clients; /* without those that are refused: */
+	unsigned int nr_refused;
 };
 
 /* ---- sending ------------------------------------------------------------- */
@@ -165,7 +167,10 @@ static void end_client(struct control_client *client)
 	while (*link != client)
 		link = &(*link)->next;
 	*link = client->next;
-	control->nr_clients--;
+	if (client->refused)
+		control->nr_refused--;
+	else
+		control->nr_clients--;
 	if (client->mode == CLIENT_CONSOLE)
 		console_hub_unobserve(control->vm->console, &client->observer);
 	loop_del(control->vm->machine.loop, &client->source);
@@ -239,6 +244,11 @@ static void on_console_wanted(void *opaque)
 	type(client);
 	end_if_done(client);
 	settle(client);
+}
+
+bool control_client_is_refused(const struct control_client *client)
+{
+	return client->refused;
 }
 
 int control_client_console(struct control_client *client, size_t *backlog)
@@ -320,6 +330,8 @@ static void run_one(struct control_client *client, const char *text, size_t len)
 	events_deliver(vm);
 	client->busy = false;
 	send_reply(client, reply);
+	if (client->refused)
+		begin_end(client);
 }
 
 /* Run what has been read, as long as the replies go out. */
@@ -429,11 +441,16 @@ static void add_client(struct control *control, int fd)
 	};
 	client->next = control->clients;
 	control->clients = client;
-	control->nr_clients++;
-	if (control->nr_clients > CONTROL_MAX_CLIENTS)
-		lost(client, "there are too many clients");
+	client->refused = control->nr_clients >= CONTROL_MAX_CLIENTS;
+	if (!client->refused)
+		control->nr_clients++;
 	else
+		control->nr_refused++;
+	/* Clients know an error for what it is in reply to a command. */
+	if (!client->refused || control->nr_refused <= CONTROL_MAX_REFUSED)
 		send_reply(client, control_greeting());
+	else
+		lost(client, CONTROL_TOO_MANY);
 	settle(client);
 }
 
@@ -549,12 +566,14 @@ int control_create(struct vm *vm)
 void control_destroy(struct vm *vm)
 {
 	struct control *control = vm->control;
+	struct control_client *client, *next;
 
 	if (!control)
 		return;
-	while (control->clients) {
-		flush(control->clients);
-		end_client(control->clients);
+	for (client = control->clients; client; client = next) {
+		next = client->next;
+		flush(client);
+		end_client(client);
 	}
 	loop_del(vm->machine.loop, &control->accept);
 	unix_listener_close(&control->listener);

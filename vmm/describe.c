@@ -49,10 +49,12 @@ static void add_bars(json_t *regions, struct pci_device *pci)
 		if (!bar->size)
 			continue;
 		base = pci_config_get(pci, reg, 4) &
-		       (uint32_t)PCI_BASE_ADDRESS_MEM_MASK;
+		       (uint32_t)(bar->is_io ? PCI_BASE_ADDRESS_IO_MASK :
+					       PCI_BASE_ADDRESS_MEM_MASK);
 		if (bar->is_64bit)
 			base |= (uint64_t)pci_config_get(pci, reg + 4, 4) << 32;
-		add_region(regions, "mmio", base, bar->size);
+		add_region(regions, bar->is_io ? "pio" : "mmio", base,
+			   bar->size);
 	}
 }
 

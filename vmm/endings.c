@@ -443,7 +443,8 @@ static bool command_is_over(const struct vm *vm)
 	return vm->command &&
 	       guest_command_state(vm->command) == COMMAND_OVER &&
 	       (vm->end == VM_END_COMMAND || vm->end == VM_END_POWEROFF ||
-		vm->end == VM_END_RESET || vm->end == VM_END_PANIC);
+		vm->end == VM_END_RESET || vm->end == VM_END_PANIC ||
+		vm->end == VM_END_QUIT);
 }
 
 /* What the way in which it ended means by itself. */
@@ -461,10 +462,15 @@ static int status_of_end(struct vm *vm)
 	case VM_END_NONE:
 	case VM_END_POWEROFF:
 	case VM_END_USER_RESET:
-	case VM_END_QUIT:
 	case VM_END_DECIDED:
 	case VM_END_COMMAND: /* is over, see above */
 		break;
+	case VM_END_QUIT:
+		/* A signal that came before has asked for the same. */
+		if (!vm->command || vm->endings->signo)
+			break;
+		log_err("vm", "the command was killed with its guest");
+		return STATUS_SIGNALLED + SIGKILL;
 	case VM_END_RESET:
 		if (vm->config->on_reset != ON_RESET_FAIL)
 			break;

@@ -238,7 +238,7 @@ static void on_hello(struct guest_command *c)
 
 static void on_exit_message(struct guest_command *c, const void *data)
 {
-	if (c->state != COMMAND_RUNNING && c->state != COMMAND_HELLO)
+	if (c->state == COMMAND_BOOTING)
 		return;
 	memcpy(&c->exit, data, sizeof(c->exit));
 	c->exit.status = le32toh(c->exit.status);
@@ -251,6 +251,9 @@ static void on_exit_message(struct guest_command *c, const void *data)
 static int handle_message(struct guest_command *c, uint32_t type, char *data,
 			  uint32_t len)
 {
+	/* GUEST_EXIT is the last one: it does not matter what follows. */
+	if (c->state >= COMMAND_EXITED)
+		return 0;
 	switch (type) {
 	case GUEST_HELLO: {
 		struct guest_hello hello;
@@ -344,7 +347,7 @@ static void on_wake(void *opaque, uint32_t events)
 				      -EPROTO :
 				      1;
 	} while (got > 0 && --left);
-	if (got < 0)
+	if (got < 0 && c->state < COMMAND_EXITED)
 		end(c, STATUS_LKVM_FAILED,
 		    "what runs in the guest is not lkvm's init");
 	pthread_mutex_lock(&c->lock);

@@ -16,7 +16,6 @@
 #include <lkvm/arch.h>
 #include <lkvm/console-hub.h>
 #include <lkvm/control.h>
-#include <lkvm/endings.h>
 #include <lkvm/event.h>
 #include <lkvm/guest-command.h>
 #include <lkvm/log.h>
@@ -620,7 +619,6 @@ void vm_destroy(struct vm *vm)
 	if (m->board)
 		arch_board_destroy(m);
 	guest_command_destroy(vm->command);
-	endings_stop(vm);
 	events_destroy(vm);
 	console_hub_destroy(vm->console);
 	if (vm->klog) {
@@ -629,11 +627,8 @@ void vm_destroy(struct vm *vm)
 	}
 	ttys_destroy(vm);
 	terminal_destroy(vm->terminal);
-	if (m->loop) {
-		loop_del(m->loop, &vm->signals);
+	if (m->loop)
 		loop_destroy(m->loop);
-	}
-	close_fd(vm->signals.fd);
 	close_fd(vm->vm_fd);
 	irq_release(&m->irq);
 	bus_release(&m->pio);

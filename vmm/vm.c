@@ -268,6 +268,15 @@ static int watch_signals(struct vm *vm)
 	return loop_add(vm->machine.loop, &vm->signals, EPOLLIN);
 }
 
+static void unwatch_signals(struct vm *vm)
+{
+	if (vm->signals.fd < 0)
+		return;
+	loop_del(vm->machine.loop, &vm->signals);
+	close(vm->signals.fd);
+	vm->signals.fd = -1;
+}
+
 /* The first line of --events. */
 static void tell_start(struct vm *vm)
 {
@@ -290,7 +299,8 @@ int vm_run(struct vm *vm)
 	if (err) {
 		log_err("vm", "cannot watch signals and the console: %s",
 			strerror(-err));
-		return STATUS_LKVM_FAILED;
+		status = STATUS_LKVM_FAILED;
+		goto out;
 	}
 	vm_phase_mark(vm, PHASE_RUN);
 	tell_start(vm);
@@ -312,5 +322,8 @@ int vm_run(struct vm *vm)
 	status = err ? STATUS_LKVM_FAILED : endings_report(vm);
 	vm_event_own(vm, "END", json_pack("{s:i}", "status", status));
 	events_deliver(vm);
+out:
+	endings_stop(vm);
+	unwatch_signals(vm);
 	return status;
 }

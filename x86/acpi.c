@@ -357,6 +357,8 @@ static void dsdt_pci(struct aml *aml, const struct machine *machine,
 {
 	const struct resource *window =
 		machine_find_resource(machine, RESOURCE_PCI_MMIO, 0);
+	const struct resource *io =
+		machine_find_resource(machine, RESOURCE_PCI_PORTS, 0);
 
 	aml_device(aml, "PCI0");
 	aml_name(aml, "_HID");
@@ -372,6 +374,8 @@ static void dsdt_pci(struct aml *aml, const struct machine *machine,
 	aml_io(aml, ports->base, ports->len);
 	if (window)
 		aml_pci_window(aml, window->base, window->len);
+	if (io)
+		aml_pci_ports(aml, io->base, io->len);
 	aml_resources_end(aml);
 	dsdt_pci_routing(aml);
 	dsdt_pci_osc(aml);
@@ -437,6 +441,7 @@ static void dsdt_resource(struct aml *aml, const struct machine *machine,
 		dsdt_virtio_mmio(aml, res);
 		break;
 	case RESOURCE_PCI_MMIO: /* within PCI0 */
+	case RESOURCE_PCI_PORTS:
 	case RESOURCE_VIRTIO_PLACE: /* nothing there */
 	case RESOURCE_KEYBOARD: /* a PNP0303 would be probed for a keyboard */
 	case RESOURCE_DEBUG_EXIT: /* for guests that know the port */

@@ -42,10 +42,12 @@
 #define TAG_INTERRUPT 0x89
 
 #define SPACE_MEMORY 0
+#define SPACE_IO 1
 #define SPACE_BUS 2
 #define SPACE_MIN_MAX_FIXED 0x0c
 #define SPACE_PRODUCER 0x00
 #define SPACE_READ_WRITE 0x01
+#define SPACE_ENTIRE_RANGE 0x03 /* ISA and non-ISA ports */
 
 #define METHOD_SERIALIZED 0x08
 #define FIELD_BYTE_ACCESS 0x01 /* no lock, other bits preserved */
@@ -473,6 +475,25 @@ void aml_pci_window(struct aml *aml, uint64_t base, uint64_t len)
 	put32(aml, base + len - 1);
 	put32(aml, 0);
 	put32(aml, len);
+}
+
+/* 6.4.3.5.3, of the same kind for ports */
+void aml_pci_ports(struct aml *aml, uint64_t base, uint64_t len)
+{
+	if (!len || len > UINT16_MAX || base > UINT16_MAX + 1ULL - len) {
+		fail(aml, -EINVAL);
+		return;
+	}
+	put8(aml, TAG_WORD_SPACE);
+	put16(aml, 3 + 5 * sizeof(uint16_t));
+	put8(aml, SPACE_IO);
+	put8(aml, SPACE_PRODUCER | SPACE_MIN_MAX_FIXED);
+	put8(aml, SPACE_ENTIRE_RANGE);
+	put16(aml, 0);
+	put16(aml, (uint16_t)base);
+	put16(aml, (uint16_t)(base + len - 1));
+	put16(aml, 0);
+	put16(aml, (uint16_t)len);
 }
 
 /* 6.4.3.5.3 */

@@ -38,6 +38,8 @@ static const struct resource pc_resources[] = {
 	  RESOURCE_NO_GSI },
 	{ RESOURCE_PCI_MMIO, false, 0, X86_PCI_MMIO_BASE, X86_PCI_MMIO_BYTES,
 	  RESOURCE_NO_GSI },
+	{ RESOURCE_PCI_PORTS, true, 0, X86_PCI_PORTS, X86_PCI_PORTS_COUNT,
+	  RESOURCE_NO_GSI },
 };
 
 /* The device that a resource is for; NULL: described, not created. */
@@ -62,6 +64,7 @@ static const struct device_type *type_of(enum resource_kind kind)
 		return &pci_host_type;
 	case RESOURCE_PCI_ECAM:
 	case RESOURCE_PCI_MMIO:
+	case RESOURCE_PCI_PORTS:
 	case RESOURCE_VIRTIO_PLACE:
 	case RESOURCE_VIRTIO_MMIO:
 		break;

@@ -19,14 +19,16 @@
 #include <lkvm/x86.h>
 
 #define IOAPIC_PHANDLE 1
-#define MAX_CELLS 8
+#define MAX_CELLS 14
 #define UART_HZ 1843200
 
 /* intel,ce4100-ioapic: the second cell of an interrupt. */
 enum { SENSE_EDGE_RISING = 0, SENSE_LEVEL_LOW = 1 };
 
 /* IEEE Std 1275 bus bindings: the space of an address on PCI and on ISA. */
+#define PCI_SPACE_IO 0x01000000
 #define PCI_SPACE_MEMORY32 0x02000000
+#define PCI_RANGE_CELLS 7
 #define ISA_SPACE_IO 1
 
 struct fdt {
@@ -189,6 +191,35 @@ static void add_interrupt_map(struct fdt *fdt)
 	check(fdt, fdt_property(fdt->blob, "interrupt-map", map, sizeof(map)));
 }
 
+/* The windows for BARs: at the same addresses and ports on both sides. */
+static void add_ranges(struct fdt *fdt, const struct machine *machine)
+{
+	uint32_t ranges[2 * PCI_RANGE_CELLS];
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < machine->nr_resources; i++) {
+		const struct resource *res = &machine->resource[i];
+		bool ports = res->kind == RESOURCE_PCI_PORTS;
+		const uint32_t range[PCI_RANGE_CELLS] = {
+			ports ? PCI_SPACE_IO : PCI_SPACE_MEMORY32,
+			0,
+			(uint32_t)res->base,
+			0,
+			(uint32_t)res->base,
+			0,
+			(uint32_t)res->len,
+		};
+
+		if (!ports && res->kind != RESOURCE_PCI_MMIO)
+			continue;
+		if (count + PCI_RANGE_CELLS > ARRAY_SIZE(ranges))
+			break;
+		memcpy(&ranges[count], range, sizeof(range));
+		count += PCI_RANGE_CELLS;
+	}
+	cells(fdt, "ranges", ranges, count);
+}
+
 static void add_pci(struct fdt *fdt, const struct machine *machine)
 {
 	const struct resource *ecam =
@@ -204,8 +235,7 @@ static void add_pci(struct fdt *fdt, const struct machine *machine)
 	reg(fdt, ecam->base, ecam->len);
 	address_cells(fdt, 3, 2);
 	CELLS(fdt, "bus-range", 0, 0);
-	CELLS(fdt, "ranges", PCI_SPACE_MEMORY32, 0, (uint32_t)window->base, 0,
-	      (uint32_t)window->base, 0, (uint32_t)window->len);
+	add_ranges(fdt, machine);
 	add_interrupt_map(fdt);
 	end(fdt);
 }

@@ -105,6 +105,7 @@ void aml_isa_irq(struct aml *aml, uint32_t irq, enum aml_irq how);
 void aml_interrupt(struct aml *aml, uint32_t gsi, enum aml_irq how);
 void aml_memory32(struct aml *aml, uint64_t base, uint64_t len);
 void aml_pci_window(struct aml *aml, uint64_t base, uint64_t len);
+void aml_pci_ports(struct aml *aml, uint64_t base, uint64_t len);
 void aml_bus_numbers(struct aml *aml, uint16_t first, uint16_t last);
 
 #endif

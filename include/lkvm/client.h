@@ -23,6 +23,13 @@
 /* How long a VM may take for one answer. */
 #define CLIENT_LIMIT_NS 10000000000ULL
 
+/*
+ * And for all answers together where a person looks at many VMs at once: a
+ * second, and more for each of them, whose threads have to run as well.
+ */
+#define CLIENT_GLANCE_NS 1000000000ULL
+#define CLIENT_GLANCE_EACH_NS 20000000ULL
+
 /* The longest message that is taken from a VM, in bytes. */
 #define CLIENT_MAX_MESSAGE (16 << 20)
 
@@ -30,6 +37,7 @@
 struct client {
 	char *name; /* owned */
 	uint64_t limit_ns; /* for each answer */
+	uint64_t until_ns; /* for all of them, of now_ns(); 0: no such time */
 	int fd; /* non-blocking; -1: not connected */
 	pid_t pid; /* of its process; 0: not known here */
 	json_t *result; /* what the command's function left; owned */
@@ -84,6 +92,12 @@ int client_set_all(struct client_set *set);
 void client_set_release(struct client_set *set);
 
 /*
+ * From now on all of @set have CLIENT_GLANCE_NS together, so that those that do
+ * not answer cost no more time than one of them.
+ */
+void client_set_glance(struct client_set *set);
+
+/*
  * Connect to each VM of @set and let @work speak with it; all at once, and
  * wait for all. @work runs on a thread of the VM's own and returns 0, or
  * -errno with client->error set. Connections are closed in the end.
@@ -112,7 +126,8 @@ bool client_is_gone(const struct client *client);
  * Connect to the VM of client->name and take its greeting. The caller
  * disconnects in any case. Returns 0, or -errno with client->error set:
  * -ENOENT (there is no such VM), -ECONNREFUSED (its process has died),
- * -ETIMEDOUT (it does not answer), -EPROTO (that is no VM's socket).
+ * -ETIMEDOUT (it does not answer), -EPERM (the folder, or the socket, may be
+ * somebody else's), -EPROTO (that is no VM's socket).
  */
 int client_connect(struct client *client);
 void client_disconnect(struct client *client);

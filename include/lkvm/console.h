@@ -122,6 +122,7 @@ struct console {
 	/* Port 0's input may go, or will at that time (now_ns()). */
 	_Atomic bool listens;
 	_Atomic uint64_t listens_at;
+	struct loop_source listen_timer; /* a timerfd for that; -1: no port 0 */
 	struct console_port port[CONSOLE_MAX_PORTS]; /* control.nr_ports */
 };
 

@@ -106,6 +106,13 @@ json_t *control_number(uint64_t value);
 
 /* ---- clients ------------------------------------------------------------- */
 
+/* What those hear that are not let in. */
+#define CONTROL_TOO_MANY "too many clients are connected (32 at most)"
+_Static_assert(CONTROL_MAX_CLIENTS == 32, "as CONTROL_TOO_MANY says");
+
+/* There are too many clients: this one gets no further than its greeting. */
+bool control_client_is_refused(const struct control_client *client);
+
 /*
  * Make the connection a console, from the end of the reply on. Returns 0 or
  * -ENOMEM. *@backlog: bytes that follow the reply at once.

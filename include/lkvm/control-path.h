@@ -32,9 +32,13 @@ int control_folder(struct control_path *out);
 int control_path(const char *name, struct control_path *out);
 
 /*
- * Make the folder, for its owner only. One that is there must be the user's
- * own, and nobody else's to write to. Returns 0 or -errno (-EPERM: it is not).
+ * The folder must be the user's own, and nobody else's to write to: who could
+ * put a socket there would stand in for a VM. Returns 0 or -errno (-EPERM: it
+ * is not, -ENOENT: there is none).
  */
+int control_check_folder(const struct control_path *folder);
+
+/* Make the folder, for its owner only, or check the one that is there. */
 int control_make_folder(const struct control_path *folder);
 
 #endif

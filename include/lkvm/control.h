@@ -16,6 +16,9 @@ struct vm;
 /* Clients at a time; more are turned away. */
 #define CONTROL_MAX_CLIENTS 32
 
+/* And of these as many are still told so in reply to their first command. */
+#define CONTROL_MAX_REFUSED 8
+
 /* Bytes of one command. */
 #define CONTROL_MAX_MESSAGE (64 * 1024)
 

@@ -37,9 +37,9 @@ struct guest_command_options {
 void guest_command_describe(const struct guest_command_options *options,
 			    FILE *out);
 
-/* The program for GUEST_INIT_PATH: its bytes. Never freed. */
+/* The program for GUEST_INIT_PATH: its bytes, and how many. Never freed. */
 extern const char guest_init[];
-extern const char guest_init_end[];
+extern const size_t guest_init_size;
 
 struct guest_command_callbacks {
 	/*
@@ -84,7 +84,7 @@ void guest_command_drop_caches(struct guest_command *command);
  */
 bool guest_command_signal(struct guest_command *command, int signo);
 
-/* How far it has come. */
+/* How far it has come: each after those before it. */
 enum guest_command_state {
 	COMMAND_BOOTING,
 	COMMAND_HELLO, /* init is there */

@@ -16,13 +16,12 @@
 #include <sys/uio.h>
 
 #include <lkvm/engine.h>
+#include <lkvm/throttle.h>
 
 struct image;
 struct image_file;
 struct image_queue;
 struct loop;
-struct throttle;
-struct throttle_queue;
 
 enum image_op {
 	IMAGE_READ,
@@ -156,13 +155,10 @@ int image_refresh(struct image *image);
  */
 int image_resize(struct image *image, uint64_t size);
 
-/*
- * Other rate limits, from now on, or those that hold: requests and bytes a
- * second; 0: none. Any thread.
- */
-void image_set_limits(struct image *image, uint64_t iops, uint64_t bandwidth);
-void image_get_limits(const struct image *image, uint64_t *iops,
-		      uint64_t *bandwidth);
+/* Other rate limits, from now on, or those that hold. Any thread. */
+void image_set_limits(struct image *image,
+		      const struct throttle_limits *limits);
+void image_get_limits(const struct image *image, struct throttle_limits *out);
 
 /* @depth: requests in flight at most. On @loop's thread or before it runs. */
 int image_queue_create(struct image *image, struct loop *loop,

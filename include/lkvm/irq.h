@@ -72,14 +72,18 @@ void irq_msi_free(struct irq *irq, uint32_t gsi);
 int irq_attach_fd(struct irq *irq, uint32_t gsi, int fd);
 int irq_detach_fd(struct irq *irq, uint32_t gsi, int fd);
 
-/*
- * A guest write of @len bytes (0: any length) at MMIO address @addr signals
- * eventfd @fd and never leaves the kernel. With @match, only when the value
- * written is *@match (@len not 0). Returns 0 or -errno.
- */
-int ioevent_attach(struct irq *irq, uint64_t addr, unsigned int len,
-		   const uint64_t *match, int fd);
-int ioevent_detach(struct irq *irq, uint64_t addr, unsigned int len,
-		   const uint64_t *match, int fd);
+/* A guest's write that signals eventfd @fd and never leaves the kernel. */
+struct ioevent {
+	bool pio; /* @addr is a port, else an MMIO address */
+	uint64_t addr;
+	unsigned int len; /* of the write, in bytes; 0: any */
+	bool match; /* only when @value is written; @len is not 0 then */
+	uint64_t value;
+	int fd;
+};
+
+/* Return 0 or -errno. */
+int ioevent_attach(struct irq *irq, const struct ioevent *event);
+int ioevent_detach(struct irq *irq, const struct ioevent *event);
 
 #endif

@@ -34,7 +34,8 @@ enum resource_kind {
 	RESOURCE_BOOT_TIMER,
 	RESOURCE_PCI_CONFIG_PORTS,
 	RESOURCE_PCI_ECAM,
-	RESOURCE_PCI_MMIO, /* window for BARs */
+	RESOURCE_PCI_MMIO, /* window for memory BARs */
+	RESOURCE_PCI_PORTS, /* window for I/O BARs; not on all boards */
 	RESOURCE_VIRTIO_PLACE, /* room for one of the next; not described */
 	RESOURCE_VIRTIO_MMIO, /* a device of virtio/mmio.c */
 };

@@ -24,10 +24,12 @@ struct pci_bus;
 struct pci_device;
 
 #define PCI_SLOTS 32
+#define PCI_BAR_MIN_BYTES 16U
 
 struct pci_bar {
 	uint64_t size; /* power of two; 0: not implemented */
 	bool is_64bit; /* takes the next BAR's register as well */
+	bool is_io; /* in ports */
 	struct bus_region region; /* ops, opaque, name set by the owner */
 	bool mapped; /* the bus's own, guarded by its lock */
 };
@@ -91,12 +93,16 @@ int pci_add_capability(struct pci_device *pci, uint8_t id, const void *data,
 		       unsigned int len, const uint8_t *writable_mask);
 
 /*
- * Plug @pci into the next free slot, place its BARs in the MMIO window, and
- * enable memory decoding (a kernel with pci=off or without PCI firmware
- * support finds them working). Returns 0, -ENOSPC (no slot, no room).
- * Main thread, before vCPUs run.
+ * Plug @pci into the next free slot, place its BARs in the windows, and enable
+ * decoding (a kernel with pci=off or without PCI firmware support finds them
+ * working). Returns 0, -ENOSPC (no slot, no room) or -EINVAL (a BAR's size);
+ * after an error, @bus can be destroyed and no more. Main thread, before vCPUs
+ * run.
  */
 int pci_register(struct pci_bus *bus, struct pci_device *pci);
+
+/* Does @bus have ports to place I/O BARs at? */
+bool pci_has_ports(const struct pci_bus *bus);
 
 /* Unmap the BARs and leave the slot. vCPUs are gone. */
 void pci_unregister(struct pci_device *pci);

@@ -76,7 +76,7 @@ extern const char *const root_folder_host[];
  * If @value, of --disk, means a folder: take it for the root. Returns 1 if so,
  * 0 if it is an image's, or -errno after one line on stderr.
  */
-int root_folder_take(struct run_options *options, const char *value);
+int root_folder_take(struct root_folder_options *folder, const char *value);
 
 void root_folder_release(struct root_folder_options *folder);
 

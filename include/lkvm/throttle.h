@@ -13,6 +13,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/*
+ * So much a second; and while that has not been used up for a time, @max a
+ * second for @seconds. Without @max, a tenth of a second's is what may come at
+ * once; with @max for one second, as much as @max.
+ */
+struct throttle_limit {
+	uint64_t rate; /* 0: no limit */
+	uint64_t max; /* not less than @rate; 0: none */
+	uint64_t seconds; /* of @max; not 0 */
+};
+
+/* max * seconds may be what @rate brings in this time, and not more. */
+#define THROTTLE_BURST_SECONDS (24 * 3600)
+
+struct throttle_limits {
+	struct throttle_limit requests, bytes;
+};
+
 struct image_queue;
 struct image_request;
 struct throttle;
@@ -25,11 +43,11 @@ int throttle_create(uint64_t iops, uint64_t bandwidth, struct throttle **out);
 void throttle_destroy(struct throttle *throttle);
 
 /* Other limits, from now on: what waits for the old ones looks again. */
-void throttle_set(struct throttle *throttle, uint64_t iops, uint64_t bandwidth);
+void throttle_set(struct throttle *throttle,
+		  const struct throttle_limits *limits);
 
 /* The limits that hold. Any thread. */
-void throttle_get(struct throttle *throttle, uint64_t *iops,
-		  uint64_t *bandwidth);
+void throttle_get(struct throttle *throttle, struct throttle_limits *out);
 
 /*
  * May a request of @bytes go at @at_ns? Returns 0, and it is paid for, as it is

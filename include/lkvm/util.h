@@ -118,8 +118,16 @@ unsigned int iov_slice(struct iovec *to, unsigned int max,
 		       size_t offset, size_t len);
 
 /*
+ * Where the host gives huge pages to whoever has room for one, the first byte
+ * of a larger stack may cost 2 MiB. The deepest user is jansson, of a value
+ * that is nested as deep as it reads.
+ */
+#define THREAD_STACK_BYTES MIB
+
+/*
  * pthread_create() of a thread that takes none of the signals that are sent to
- * the process: they are the main thread's. Returns 0 or -errno.
+ * the process: they are the main thread's. Its stack is small. Returns 0 or
+ * -errno.
  */
 int thread_create(pthread_t *thread, void *(*run)(void *opaque), void *opaque);
 

@@ -19,6 +19,7 @@
 #include <lkvm/device.h>
 #include <lkvm/log.h>
 #include <lkvm/memory.h>
+#include <lkvm/throttle.h>
 
 struct machine;
 struct virtio_transport;
@@ -489,12 +490,9 @@ int virtio_blk_resize(struct device *device);
  */
 int virtio_blk_resize_to(struct device *device, uint64_t bytes);
 
-/*
- * From now on at most @iops requests and @bandwidth bytes a second; 0: no
- * limit. Any thread.
- */
-void virtio_blk_set_limits(struct device *device, uint64_t iops,
-			   uint64_t bandwidth);
+/* Other rate limits, from now on. Any thread. */
+void virtio_blk_set_limits(struct device *device,
+			   const struct throttle_limits *limits);
 
 /* Of one kind of request: how many have succeeded, and how long they took. */
 struct virtio_blk_counts {
@@ -507,7 +505,7 @@ struct virtio_blk_info {
 	uint64_t bytes; /* of the disk */
 	bool read_only;
 	bool direct, no_flush; /* as the user asked for */
-	uint64_t iops, bandwidth; /* limits; 0: none */
+	struct throttle_limits limits;
 	struct virtio_blk_counts read, write, flush, discard;
 	uint64_t errors;
 };

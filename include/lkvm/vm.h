@@ -89,7 +89,7 @@ struct vm {
 	struct guest_command *command; /* NULL: none */
 	struct stream *klog; /* of --klog, or NULL */
 	struct prompt prompt;
-	struct loop_source signals; /* SIGTERM, SIGINT, SIGHUP, SIGPWR */
+	struct loop_source signals; /* while it runs: SIGTERM and the like */
 
 	/* Guarded by lock; changed tells of every change. */
 	pthread_mutex_t lock;
@@ -118,7 +118,8 @@ int vm_create(const struct vm_config *config, struct vm **out);
 
 /*
  * Run it until it ends; main thread. Returns the process's exit status
- * (0..255) after saying on stderr what a user must know of the end.
+ * (0..255) after saying on stderr what a user must know of the end. Signals
+ * that asked for the end stay blocked. It may run again after vm_reset().
  */
 int vm_run(struct vm *vm);
 

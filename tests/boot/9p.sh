@@ -77,7 +77,7 @@ test_programs() {
 		'obj/%: src/%' '	mkdir -p obj && sha256sum $< >$@' \
 		'sums: $(SRC:src/%=obj/%)' '	cat $^ >$@' >folder/Makefile
 	mkdir folder/src
-	for ((i = 0; i < 20; i++)); do
+	for ((i = 0; i < 8; i++)); do
 		random 2000 >folder/src/$i
 	done
 	shares '

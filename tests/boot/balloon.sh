@@ -11,15 +11,18 @@ with_balloon='modprobe -a virtio_pci virtio_balloon
 
 # resident: what is in the process, in MiB.
 resident() {
-	echo $(($(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' \
-		"/proc/$pid/status") / 1024))
+	local key value
+	while read -r key value _; do
+		[ "$key" != VmRSS: ] || break
+	done <"/proc/$pid/status"
+	echo $((value / 1024))
 }
 
 # until_resident -lt|-gt MIB
 until_resident() {
 	until [ "$(resident)" "$1" "$2" ]; do
 		[ -d "/proc/$pid" ] || fail "lkvm ended before $1 $2"
-		sleep 0.1
+		nap
 	done
 }
 
@@ -158,10 +161,7 @@ test_balloon_reset() {
 		until_free -lt 70; echo inflated
 		reboot -f" \
 		--balloon=target=128M --on-reset=reset
-	until [ "$(text console 2>/dev/null | grep -c '^inflated')" -ge 3 ]; do
-		[ -d "/proc/$pid" ] || fail "lkvm ended"
-		sleep 0.1
-	done
+	await '^inflated' 3
 	kill "$pid"
 	finish
 	ended 143

@@ -73,7 +73,7 @@ promise "4 MiB of binary data leave by hvc0, and 1 MiB come in" test_hvc0_data
 
 # $port_size bytes of binary data each way through the port p1; 64 MiB of them with
 # LKVM_LONG=1. With head -c, for a port has no end of file.
-port_mib=$([ "${LKVM_LONG:-}" = 1 ] && echo 64 || echo 16)
+port_mib=$([ "${LKVM_LONG:-}" = 1 ] && echo 64 || echo 4)
 port_size=$((port_mib << 20))
 port_data='port p1
 	exec 5<>$port
@@ -227,9 +227,7 @@ test_port_reset() {
 	exec 4<>p.out
 	for line in first second last; do
 		boots=$((boots + 1))
-		until [ "$(text | grep -c '^booted')" = $boots ]; do
-			sleep 0.1
-		done
+		await '^booted' $boots
 		echo $line >p.in
 		read -r got <&4
 		same "line" "$got" "back $line"

@@ -38,13 +38,13 @@ test_output() {
 
 # The guest takes its time; nothing is lost on the way.
 test_input() {
-	random 96K >data
+	random 32K >data
 	mkfifo in
 	exec 9<>in
 	start cloud 'stty raw -echo </dev/console
 		echo ready
 		sleep 1
-		head -c 98304 </dev/console >/data
+		head -c 32768 </dev/console >/data
 		echo sha=$(sha /data)' <in
 	await '^ready'
 	cat data >&9
@@ -142,7 +142,7 @@ test_prompt() {
 	printf 'resume\r\1c' >&9
 	await '^got late'
 	printf '\1creset\r\1c' >&9
-	until [ "$(text | grep -c '^booted')" = 2 ]; do sleep 0.1; done
+	await '^booted' 2
 	printf 'hello\r' >&9
 	await '^got hello'
 	printf '\1cpause\rquit\r' >&9
@@ -204,10 +204,14 @@ test_ttys() {
 promise "piped input reaches the guest's shell" test_piped_input
 promise "--tty: serial ports are pseudo-terminals" test_ttys
 promise "input from a file reaches the guest's shell" test_stdin_file
-# each byte is an exit of the guest: slow in the software host
-promise "256 KiB of binary output arrive whole" test_output 4
-promise "96 KiB of binary input arrive whole" test_input
-promise "a slow reader of stdout loses nothing" test_slow_reader
+# Each byte is an exit of the guest, slow in the software host. LKVM_LONG=1:
+# more than any buffer holds, which tests/kvm's tiny guests have by default.
+promise "64 KiB of binary output arrive whole" test_output 1
+promise "32 KiB of binary input arrive whole" test_input
+[ -z "${LKVM_LONG:-}" ] || {
+	promise "256 KiB of binary output arrive whole" test_output 4
+	promise "a slow reader of stdout loses nothing" test_slow_reader
+}
 promise "a closed stdout does not end the guest" test_closed_stdout
 promise "a closed stdin does not end the guest" test_closed_stdin
 promise "on a terminal, keys reach the guest and Ctrl-a x quits" test_ctrl_a_x

@@ -61,14 +61,18 @@ test_control_throttle() {
 	need socat
 	local zeros='"bps_rd": 0, "bps_wr": 0, "iops_rd": 0, "iops_wr": 0'
 	random 4M >disk
+	interactive
 	start cloud 'disks
 		echo ready
 		read -r line </dev/console
+		echo reads
 		echo hash=$(dd if=/dev/vda bs=64k iflag=direct 2>/dev/null |
-			sha)' -d disk,format=raw --control qmp <<<go
+			sha)' -d disk,format=raw --control qmp <stdin
 	await '^ready'
 	control_with block_set_io_throttle \
 		"{\"id\": \"vda\", \"bps\": 1, \"iops\": 0, $zeros}"
+	echo go >&3
+	await '^reads'
 	sleep 1
 	says_not '^hash'
 	control_with block_set_io_throttle \

@@ -46,7 +46,7 @@ test_rng_reset() {
 		[ "$line" = again ] && reboot -f' --rng=rate=1 --on-reset=reset <stdin
 	await '^ready'
 	echo again >&3
-	until [ "$(text | grep -c '^ready')" = 2 ]; do sleep 0.1; done
+	await '^ready' 2
 	echo end >&3
 	finish
 	ended 0

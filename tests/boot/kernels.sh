@@ -15,6 +15,7 @@ boots_by() {
 }
 
 test_bzimage() {
+	kernel=$images/$1/bzImage
 	boots_by "$1" $by_boot_params "${@:2}"
 }
 

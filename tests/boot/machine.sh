@@ -104,6 +104,7 @@ test_nomsi() {
 
 # Nothing to power off with: the keyboard controller resets.
 test_no_acpi() {
+	kernel=$images/generic/bzImage
 	irq_works generic 'dmesg | grep "MP-table"
 		reboot -f' -p acpi=off
 	says 'found SMP MP-table'

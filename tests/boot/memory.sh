@@ -91,10 +91,7 @@ test_hugetlbfs_reset() {
 	start cloud "$with_balloon
 		until_free -lt 130; echo inflated
 		reboot -f" --hugetlbfs huge --on-reset=reset --balloon=target=64M
-	until [ "$(text console 2>/dev/null | grep -c '^inflated')" -ge 3 ]; do
-		[ -d "/proc/$pid" ] || fail "lkvm ended"
-		sleep 0.1
-	done
+	await '^inflated' 3
 	kill "$pid"
 	finish
 	ended 143

@@ -312,7 +312,7 @@ promise "passt: other addresses and an MTU" test_user_addresses
 promise "passt: DNS" test_user_dns
 promise "passt: forwards of TCP and UDP" test_user_forwards
 # 1 GiB takes long in a software host.
-transfer=32
+transfer=8
 [ -z "${LKVM_LONG:-}" ] || transfer=1024
 promise "passt: $transfer MiB both ways, by hash" test_user_transfer $transfer
 promise "passt: IPv6, and a forward to it" test_user_ipv6

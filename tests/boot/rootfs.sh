@@ -19,7 +19,7 @@ with_root() {
 	export XDG_CACHE_HOME=$PWD/cache
 	status=0
 	# shellcheck disable=SC2086 # it may be several words
-	$lkvm run -k "$images/$1/bzImage" -m 512 -c 1 "${network[@]}" \
+	$lkvm run -k "$(kernel_of "$1")" -m 512 -c 1 "${network[@]}" \
 		"${@:2}" >out 2>errors || status=$?
 }
 
@@ -55,7 +55,8 @@ untouched() {
 test_root_of_host() {
 	outside
 	echo "on the host" >file
-	with_root generic -- sh -c 'cat file; rm file; echo guest >other
+	with_root generic -k "$images/generic/bzImage" -- \
+		sh -c 'cat file; rm file; echo guest >other
 		touch /etc/lkvm-was-here && ls /etc/lkvm-was-here
 		uname -r; grep " / " /proc/mounts; exit 7'
 	ended 7

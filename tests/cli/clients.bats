@@ -77,6 +77,14 @@ clients="stop pause resume console stat top balloon debug"
 	refuses "web: cannot connect: Not a directory" stop web
 }
 
+@test "a folder of sockets that others could change is not trusted" {
+	mkdir -m 777 lkvm
+	why="$scratch/lkvm is no folder of yours alone, so who listens there may be anybody (choose another one with XDG_RUNTIME_DIR, or make it so with chown and chmod)"
+	refuses "$why" list
+	refuses "$why" stop -a
+	refuses "web: $why" stop web
+}
+
 @test "list takes no arguments" {
 	refuses "list takes no arguments, got 'web'" list web
 	refuses "unknown option '-n' (see 'lkvm help list')" list -n web
@@ -129,7 +137,7 @@ clients="stop pause resume console stat top balloon debug"
 }
 
 @test "a socket that is not a VM's is told" {
-	mkdir lkvm
+	mkdir -m 700 lkvm
 	socat UNIX-LISTEN:lkvm/web.sock,fork \
 		SYSTEM:'echo hello' 2>/dev/null 3>&- &
 	server=$!
@@ -140,9 +148,44 @@ clients="stop pause resume console stat top balloon debug"
 	[ "$err" = "lkvm: web: its socket does not speak QMP" ]
 }
 
+# says NAME LINE...: a VM's socket that says these, and then holds its tongue.
+says() {
+	: >"$1.says"
+	[ $# = 1 ] || printf '%s\n' "${@:2}" >"$1.says"
+	socat UNIX-LISTEN:"lkvm/$1.sock",fork \
+		SYSTEM:"cat $1.says; cat >$1.heard" 2>/dev/null 3>&- &
+	echo $! >"$1.pid"
+	until [ -S "lkvm/$1.sock" ]; do sleep 0.1; done
+}
+
+@test "VMs that do not answer are told, and those that do are shown" {
+	local greeting='{"QMP": {}}' ok='{"return": {}, "id": 1}'
+	local state='{"return": {"status": "running"}, "id": 2}'
+	mkdir -m 700 lkvm
+	says mute
+	says polite "$greeting"
+	says shy "$greeting" "$ok"
+	says slow "$greeting" "$ok" "$state"
+	says well "$greeting" "$ok" "$state" \
+		'{"return": {"pid": 7, "memory": 1048576, "cpus": 3}, "id": 3}'
+	lkvm list
+	for name in mute polite shy slow; do
+		grep -qE "^$name +$(<$name.pid) +unresponsive$" <<<"$out"
+	done
+	grep -qE "^well +7 +running +3 +1M " <<<"$out"
+	# top asks other things.
+	says fine "$greeting" "$ok" '{"return": {"pid": 8}, "id": 2}' \
+		'{"return": {"status": "paused"}, "id": 3}' \
+		'{"return": {}, "id": 4}' '{"error": {}, "id": 5}'
+	lkvm top --once --json -i 1
+	[ "$(jq -r 'map(.status) | join(" ")' <<<"$out")" = "paused$(
+		printf ' %s' unresponsive{,,,,})" ]
+	kill $(cat ./*.pid)
+}
+
 # What a VM leaves that was killed.
 make_stale() {
-	mkdir -p lkvm
+	mkdir -p -m 700 lkvm
 	socat UNIX-LISTEN:"$1",unlink-close=0 /dev/null 2>/dev/null 3>&- &
 	until [ -S "$1" ]; do sleep 0.1; done
 	kill -9 $!

@@ -5,15 +5,14 @@
 
 load helpers
 
-# start NAME [OPTION...]: a VM; its console is in NAME.out.
+# start NAME [OPTION...]: a VM of $kernel's; its console is in NAME.out.
 start() {
-	local name=$1
+	local name=$1 idle=${LKVM_TESTS:-$top/build/tests}/kvm/guests/idle.elf
 	shift
 	need_kvm
 	: >"$name.out"
-	"$LKVM" run -k "${LKVM_TESTS:-$top/build/tests}/kvm/guests/idle.elf" \
-		-m 16 -n mode=none --nodefaults "$@" >"$name.out" \
-		2>"$name.err" </dev/null 3>&- &
+	"$LKVM" run -k "${kernel:-$idle}" -m 16 -n mode=none --nodefaults \
+		"$@" >"$name.out" 2>"$name.err" </dev/null 3>&- &
 	echo $! >"$name.pid"
 	wait_until grep -q idle "$name.out"
 }
@@ -32,13 +31,13 @@ ended() {
 	[ "$status" = "$2" ]
 }
 
-wait_until() {
-	for ((i = 0; i < 1500; i++)); do
-		! "$@" || return 0
-		sleep 0.02
+# As many clients of web as there can be.
+crowd() {
+	for ((n = 0; n < 32; n++)); do
+		socat -u UNIX:lkvm/web.sock - >"crowd$n" 3>&- &
+		echo $! >>crowd.pid
+		wait_until grep -qs QMP "crowd$n"
 	done
-	echo "in vain: $*"
-	false
 }
 
 # qmp SOCKET MESSAGE...: the server's lines, without the first two. A message
@@ -75,6 +74,15 @@ teardown() {
 	GOPATH=/usr/share/gocode GO111MODULE=off GOCACHE=$scratch/cache \
 		go build -o client "$BATS_TEST_DIRNAME/qmp-client.go"
 	start vm --name web -d disk.img,format=raw
+	# Nor is it puzzled when there is no room for it.
+	crowd
+	! ./client lkvm/web.sock 2>why
+	[ "$(<why)" = "too many clients are connected (32 at most)" ]
+	lkvm pause web
+	[ "$status" = 125 ]
+	[ "$err" = "lkvm: web: too many clients are connected (32 at most)" ]
+	kill $(<crowd.pid)
+	wait_until "$LKVM" resume web 2>/dev/null
 	# A guest is not to be interrupted while it sets its PICs up.
 	./client lkvm/web.sock >answers < <(wait_until idles vm 2 && echo)
 	ended vm 0
@@ -96,6 +104,24 @@ teardown() {
 		event SHUTDOWN guest-shutdown
 	END
 	[ "$(stat -c %s disk.img)" = 2097152 ]
+}
+
+@test "names of files that are not UTF-8 do not get into JSON as they are" {
+	local odd=$'\xff\xc3'
+	truncate -s 1M "$odd.img"
+	cp "${LKVM_TESTS:-$top/build/tests}/kvm/guests/idle.elf" "$odd.elf"
+	kernel=$odd.elf start vm -d "$odd.img,format=raw" --control "$odd"
+	ask "$odd" query-block >answer
+	[ "$(jq -r '.[0].inserted.file, .[0].inserted.image.filename' answer |
+		grep -c '^??.img$')" = 2 ]
+	[ "$(ask "$odd" x-lkvm-info | jq -r .kernel)" = "??.elf" ]
+	for command in "stat --json" "top --once --json -i 1"; do
+		lkvm $command "./$odd"
+		[ "$(jq -r '.[0].name' <<<"$out")" = './??' ]
+	done
+	lkvm stop "./$odd"
+	[ "$status" = 0 ]
+	ended vm 0
 }
 
 @test "the socket is its owner's alone" {
@@ -288,6 +314,24 @@ teardown() {
 		grep -q "reads and writes have their limits together"
 	ask lkvm/web.sock query-block |
 		jq -c '.[0] | [.inserted.iops, .inserted.bps]' | grep -qx '\[0,1000\]'
+	throttle() {
+		ask lkvm/web.sock block_set_io_throttle \
+			"{\"id\": \"vda\", \"bps\": 1000, \"iops\": 0, $limits, $1}"
+	}
+	[ "$(throttle '"bps_max": 2000, "bps_max_length": 3')" = '{}' ]
+	throttle '"bps_max": 999' | grep -q "'bps_max' expects 'bps' and no less"
+	throttle '"iops_max": 1' | grep -q "'iops_max' expects 'iops' and no less"
+	throttle '"bps_max_length": 2' | grep -q "number of seconds, for 'bps_max'"
+	throttle '"bps_max": 1000, "bps_max_length": 0' | grep -q "number of seconds"
+	throttle '"bps_max": 1000, "bps_max_length": 86401' | grep -q "within a day"
+	throttle '"bps_max": 9223372036854775807' | grep -q "within a day"
+	throttle '"bps_rd_max": 1' | grep -q "limits together"
+	ask lkvm/web.sock query-block |
+		jq -c '.[] | .inserted | [.bps, .bps_max, .bps_max_length, .iops_max]' >disks
+	diff disks - <<-'END'
+		[1000,2000,3,null]
+		[0,null,null,null]
+	END
 	[ "$(ask lkvm/web.sock block_resize '{"device": "vda", "size": 3145728}')" = '{}' ]
 	[ "$(stat -c %s disk.img)" = 3145728 ]
 	[ "$(ask lkvm/web.sock query-block | jq '.[0].inserted.image."virtual-size"')" = 3145728 ]

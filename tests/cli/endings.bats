@@ -156,6 +156,21 @@ interrupt() {
 	interrupt 143 TERM -- --grace 1000 --timeout 1
 }
 
+@test "SIGTERM, SIGINT and SIGHUP let a guest power off" {
+	need_kvm
+	for signal in TERM:143 INT:130 HUP:129; do
+		env --default-signal=HUP,INT,TERM "$LKVM" run "${network[@]}" \
+			-k "$(guests)/idle.elf" -m 16 --grace 100 >said 2>&1 3>&- &
+		wait_until grep -sq idle said
+		kill "-${signal%:*}" $!
+		status=0
+		wait $! || status=$?
+		[ "$status" = "${signal#*:}" ]
+		grep -q off said
+		rm said
+	done
+}
+
 @test "a signal that nohup has ignored ends nothing" {
 	need_kvm
 	make_spinner kernel

@@ -135,3 +135,56 @@ refuses() {
 		[ "$(snapshot)" = "$before" ]
 	done
 }
+
+# Where the tiny guests are.
+guests() {
+	echo "${LKVM_TESTS:-$top/build/tests}/kvm/guests"
+}
+
+wait_until() {
+	for ((i = 0; i < 1500; i++)); do
+		! "$@" || return 0
+		sleep 0.02
+	done
+	echo "in vain: $*"
+	false
+}
+
+# ---- in tmux -------------------------------------------------------------------
+
+# terminal COMMAND...: on a terminal of 100 columns, with its settings before
+# and after it.
+terminal() {
+	{
+		echo 'stty -g >before'
+		printf '%q ' "$LKVM" "$@"
+		echo '; printf "\nstatus %s\n" $?; stty -g >after; exec cat'
+	} >at-terminal
+	tmux -S tmux -f /dev/null new-session -d -x 100 -y 20 \
+		'bash ./at-terminal' 3>&-
+}
+
+keys() {
+	tmux -S tmux send-keys "$@"
+}
+
+screen() {
+	tmux -S tmux capture-pane -p
+}
+
+screen_has() {
+	screen | grep -qE -- "$1"
+}
+
+# Not by kill-server, whose answer a server that ends may owe for ever.
+close_window() {
+	kill "$(tmux -S tmux display-message -p '#{pid}')"
+	rm tmux
+}
+
+# The command has ended, with this status, and the terminal is as before.
+terminal_ended() {
+	wait_until screen_has "^status $1\$"
+	wait_until [ -s after ]
+	cmp before after
+}

@@ -10,10 +10,6 @@ setup_file() {
 	export TMPDIR=$BATS_FILE_TMPDIR
 }
 
-guests() {
-	echo "${LKVM_TESTS:-$top/build/tests}/kvm/guests"
-}
-
 # start NAME [OPTION...]: a VM; its console is in NAME.out.
 start() {
 	local name=$1
@@ -44,15 +40,6 @@ ended() {
 	[ ! -e "lkvm/$1.sock" ]
 }
 
-wait_until() {
-	for ((i = 0; i < 1500; i++)); do
-		! "$@" || return 0
-		sleep 0.02
-	done
-	echo "in vain: $*"
-	false
-}
-
 # states: "NAME STATE" of each VM.
 states() {
 	"$LKVM" list | awk 'NR > 1 { print $1, $3 }'
@@ -62,7 +49,7 @@ teardown() {
 	cd "$scratch"
 	timeout 30 "$LKVM" stop --force --all || true
 	cat ./*.pid 2>/dev/null | xargs -r kill -9 2>/dev/null || true
-	[ ! -S tmux ] || tmux -S tmux kill-server 2>/dev/null || true
+	[ ! -S tmux ] || close_window
 	[ ! -e pages ] || cat pages >/proc/sys/vm/nr_hugepages
 	! mountpoint -q huge || umount huge
 	cd /
@@ -288,37 +275,6 @@ refuses_live() {
 }
 
 # ---- in a terminal ------------------------------------------------------------
-
-# terminal COMMAND...: on a terminal of 100 columns, with its settings before
-# and after it.
-terminal() {
-	{
-		echo 'stty -g >before'
-		printf '%q ' "$LKVM" "$@"
-		echo '; echo "status $?"; stty -g >after; exec cat'
-	} >at-terminal
-	tmux -S tmux -f /dev/null new-session -d -x 100 -y 20 \
-		'bash ./at-terminal' 3>&-
-}
-
-keys() {
-	tmux -S tmux send-keys "$@"
-}
-
-screen() {
-	tmux -S tmux capture-pane -p
-}
-
-screen_has() {
-	screen | grep -qE -- "$1"
-}
-
-# The command has ended, with this status, and the terminal is as before.
-terminal_ended() {
-	wait_until screen_has "^status $1\$"
-	wait_until [ -s after ]
-	cmp before after
-}
 
 @test "in a terminal, Ctrl-a d leaves the console" {
 	start web

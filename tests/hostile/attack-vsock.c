@@ -88,8 +88,7 @@ static void notify_queue(struct rings *rings)
 
 	common->queue_select = htole16(rings->queue);
 	at = le16toh(common->queue_notify_off) * rings->notify_multiplier;
-	*(volatile uint16_t *)((volatile uint8_t *)rings->notify + at) =
-		htole16(rings->queue);
+	notify_pci(rings, at, (uint16_t)rings->queue);
 }
 
 /*

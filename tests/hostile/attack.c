@@ -33,6 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/io.h>
+#include <sys/io.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -168,19 +169,33 @@ static void attack_config(int fd, unsigned int count)
 	}
 }
 
-/* The capability of @type (4.1.4); *bar_offset is its structure's place. */
-static unsigned int virtio_cap(int fd, unsigned int type, uint32_t *bar_offset)
+/*
+ * The capability of @type (4.1.4) in BAR @bar; *bar_offset is its structure's
+ * place. 0: there is none.
+ */
+static unsigned int find_cap(int fd, unsigned int type, unsigned int bar,
+			     uint32_t *bar_offset)
 {
 	unsigned int at = config_read(fd, PCI_CAPABILITY_LIST, 1);
 
 	for (; at; at = config_read(fd, at + 1, 1)) {
 		if (config_read(fd, at, 1) != PCI_CAP_ID_VNDR ||
-		    config_read(fd, at + 3, 1) != type)
+		    config_read(fd, at + 3, 1) != type ||
+		    config_read(fd, at + 4, 1) != bar)
 			continue;
 		*bar_offset = config_read(fd, at + 8, 4);
 		return at;
 	}
-	errx(1, "no virtio capability %u", type);
+	return 0;
+}
+
+static unsigned int virtio_cap(int fd, unsigned int type, uint32_t *bar_offset)
+{
+	unsigned int at = find_cap(fd, type, 0, bar_offset);
+
+	if (!at)
+		errx(1, "no virtio capability %u", type);
+	return at;
 }
 
 /*
@@ -227,7 +242,7 @@ static struct bar map_bar(const char *device, int config)
 	bar.len = (size_t)st.st_size;
 
 	config_write(config, PCI_COMMAND, 2,
-		     PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+		     PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	bar.base =
 		mmap(NULL, bar.len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (bar.base == MAP_FAILED)
@@ -303,6 +318,12 @@ void rings_init_pci(struct rings *rings, int config, struct bar bar)
 	rings->notify_multiplier = config_read(config, cap + 16, 4);
 	rings->common = (void *)(bar.base + common);
 	rings->notify = (void *)(bar.base + notify);
+	if (!find_cap(config, VIRTIO_PCI_CAP_NOTIFY_CFG, 1, &notify))
+		return;
+	rings->notify_port =
+		(config_read(config, PCI_BASE_ADDRESS_1, 4) & ~3U) + notify;
+	if (iopl(3))
+		err(1, "iopl");
 }
 
 /* Our own memory, or none at all: what is in between is this guest's. */
@@ -448,12 +469,21 @@ static void start_mmio(struct rings *rings)
 		     status | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
+void notify_pci(struct rings *rings, uint32_t offset, uint16_t value)
+{
+	if (rings->notify_port && draw() % 4)
+		outw(value, rings->notify_port + offset);
+	else
+		*(volatile uint16_t *)((volatile uint8_t *)rings->notify +
+				       offset) = htole16(value);
+}
+
 static void notify_device(struct rings *rings, uint16_t value)
 {
 	if (rings->mmio)
 		put_register(rings, VIRTIO_MMIO_QUEUE_NOTIFY, value);
 	else
-		*rings->notify = htole16(value);
+		notify_pci(rings, 0, value);
 }
 
 uint8_t device_status(struct rings *rings)

@@ -22,6 +22,7 @@ struct rings {
 	volatile uint8_t *mmio; /* registers; NULL: on PCI, with the next two */
 	volatile struct virtio_pci_common_cfg *common;
 	volatile uint16_t *notify;
+	uint16_t notify_port; /* the same by ports; 0: there are none */
 	uint32_t notify_multiplier;
 	unsigned int queue;
 	bool sound; /* the rings lie where they should */
@@ -45,6 +46,9 @@ void rings_init_pci(struct rings *rings, int config, struct bar bar);
  */
 uint8_t negotiate_pci(struct rings *rings);
 void set_up_pci(struct rings *rings);
+
+/* Of a queue on PCI, @offset bytes from queue 0's: by memory or by ports. */
+void notify_pci(struct rings *rings, uint32_t offset, uint16_t value);
 
 uint8_t device_status(struct rings *rings);
 

@@ -22,8 +22,20 @@
 #define FUNCTION (ECAM + 0x8000) /* slot 1: the first behind the bridge */
 #define WINDOW 0xd0000000ULL
 #define WINDOW_BYTES 0x100000ULL
+#define IO_WINDOW 0xc000
+#define IO_WINDOW_BYTES 0x100
 
 int ioctl(int fd, unsigned long request, ...);
+
+/* Before pci_machine_init(): a board with ports for I/O BARs. */
+static inline void pci_machine_with_ports(struct machine *machine)
+{
+	static const struct resource ports = {
+		RESOURCE_PCI_PORTS, true, 0, IO_WINDOW, IO_WINDOW_BYTES, 0
+	};
+
+	assert_int_equal(machine_add_resource(machine, &ports), 0);
+}
 
 static inline struct device *pci_machine_init(struct machine *machine)
 {

@@ -31,6 +31,8 @@ static const struct resource board[] = {
 	  RESOURCE_NO_GSI },
 	{ RESOURCE_PCI_MMIO, false, 0, X86_PCI_MMIO_BASE, X86_PCI_MMIO_BYTES,
 	  RESOURCE_NO_GSI },
+	{ RESOURCE_PCI_PORTS, true, 0, X86_PCI_PORTS, X86_PCI_PORTS_COUNT,
+	  RESOURCE_NO_GSI },
 	{ RESOURCE_VIRTIO_MMIO, false, 12, 0xf000c000, 0x1000, 20 },
 	{ RESOURCE_VIRTIO_PLACE, false, 13, 0xf000d000, 0x1000, 21 },
 };
@@ -251,6 +253,21 @@ static void unnameable_resource_is_an_error(void **state)
 	assert_int_equal(x86_acpi_write(&f->machine, 1), -EINVAL);
 	f->machine.resource[9].base = UINT32_MAX;
 	assert_int_equal(x86_acpi_write(&f->machine, 1), -EINVAL);
+}
+
+static void pci_windows_are_named(void **state)
+{
+	static const uint8_t expected[] =
+		/* ports, producer, fixed, the entire range: 0xc000 to 0xdfff */
+		"\x88\x0d\x00\x01\x0c\x03\x00\x00"
+		"\x00\xc0\xff\xdf\x00\x00\x00\x20";
+	struct fixture *f = *state;
+	const uint8_t *dsdt;
+
+	assert_int_equal(x86_acpi_write(&f->machine, 1), 0);
+	dsdt = find_dsdt(f);
+	assert_non_null(memmem(dsdt, load(dsdt + 4, 4), expected,
+			       sizeof(expected) - 1));
 }
 
 static void virtio_mmio_devices_are_named_and_places_are_not(void **state)
@@ -587,6 +604,7 @@ int main(void)
 		ON_BOARD(no_ecam_means_no_mcfg),
 		ON_BOARD(ram_too_small_is_an_error),
 		ON_BOARD(unnameable_resource_is_an_error),
+		ON_BOARD(pci_windows_are_named),
 		ON_BOARD(virtio_mmio_devices_are_named_and_places_are_not),
 		cmocka_unit_test(package_lengths_use_the_shortest_form),
 		cmocka_unit_test(integers_use_the_shortest_form),

@@ -61,19 +61,16 @@ int image_resize(struct image *image, uint64_t size)
 	return -ENOTSUP;
 }
 
-void image_set_limits(struct image *image, uint64_t iops, uint64_t bandwidth)
+void image_set_limits(struct image *image, const struct throttle_limits *limits)
 {
 	(void)image;
-	(void)iops;
-	(void)bandwidth;
+	(void)limits;
 }
 
-void image_get_limits(const struct image *image, uint64_t *iops,
-		      uint64_t *bandwidth)
+void image_get_limits(const struct image *image, struct throttle_limits *out)
 {
 	(void)image;
-	*iops = 0;
-	*bandwidth = 0;
+	*out = (struct throttle_limits) { 0 };
 }
 
 int image_queue_create(struct image *image, struct loop *loop,

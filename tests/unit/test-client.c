@@ -180,6 +180,14 @@ static void a_refusal_is_told_in_the_vms_words(void **state)
 	    -EREMOTEIO, "it refuses");
 }
 
+static void a_refusal_may_come_in_place_of_a_greeting(void **state)
+{
+	(void)state;
+	ask(SAYS("{\"error\": {\"class\": \"GenericError\", \"desc\": "
+		 "\"too many\"}}\r\n"),
+	    true, -EREMOTEIO, "too many");
+}
+
 static void what_is_not_qmp_is_told(void **state)
 {
 	static const char told[] = "its socket does not speak QMP";
@@ -221,6 +229,38 @@ static void a_vm_that_says_nothing_is_given_up(void **state)
 	ask(SAYS(GREETING), false, -ETIMEDOUT, "it does not answer");
 	ask(SAYS(GREETING, NEGOTIATED, "{\"return\": {}"), false, -ETIMEDOUT,
 	    "it does not answer");
+}
+
+/* Each of its answers would have hours. */
+static void all_answers_together_have_their_time(void **state)
+{
+	struct server s = { 0 };
+	struct client c;
+
+	(void)state;
+	alarm(60);
+	client_init(&c, "vm");
+	c.limit_ns = UINT64_C(3600) * 1000000000;
+	c.until_ns = now_ns() + 200000000;
+	server_start(&s, "vm", SAYS(GREETING, NEGOTIATED));
+	assert_int_equal(client_connect(&c), 0);
+	assert_int_equal(client_execute(&c, "query-x", NULL, NULL), -ETIMEDOUT);
+	client_disconnect(&c);
+	server_end(&s);
+	alarm(0);
+}
+
+static void those_of_a_glance_have_it_together(void **state)
+{
+	struct client clients[3] = { 0 };
+	struct client_set set = { clients, ARRAY_SIZE(clients) };
+
+	(void)state;
+	client_set_glance(&set);
+	assert_true(clients[0].until_ns > now_ns());
+	assert_true(clients[0].until_ns < now_ns() + 2 * CLIENT_GLANCE_NS);
+	assert_int_equal(clients[1].until_ns, clients[0].until_ns);
+	assert_int_equal(clients[2].until_ns, clients[0].until_ns);
 }
 
 /* A socket file that nobody listens on. */
@@ -265,6 +305,48 @@ static void a_vm_that_is_not_there_is_told(void **state)
 		      "its process has died ('lkvm list' removes what is left "
 		      "of it)");
 	remove_socket("dead");
+}
+
+static void a_folder_that_others_can_change_is_not_trusted(void **state)
+{
+	struct server s = { 0 };
+	struct client_set set;
+	char path[100];
+	struct client c;
+
+	(void)state;
+	server_start(&s, "vm", SAYS(GREETING, NEGOTIATED));
+	snprintf(path, sizeof(path), "%s/lkvm", folder);
+	assert_int_equal(chmod(path, 0777), 0);
+	client_init(&c, "vm");
+	assert_int_equal(client_connect(&c), -EPERM);
+	assert_int_equal(c.fd, -1);
+	assert_int_equal(client_set_all(&set), -EPERM);
+	assert_int_equal(chmod(path, 0700), 0);
+	assert_int_equal(client_connect(&c), 0);
+	client_disconnect(&c);
+	server_end(&s);
+}
+
+static void another_users_socket_is_not_spoken_to(void **state)
+{
+	struct server s = { 0 };
+	struct client c;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	server_start(&s, "vm", SAYS(GREETING, NEGOTIATED));
+	/* Who has listened last counts for the other side. */
+	assert_int_equal(seteuid(65534), 0);
+	assert_int_equal(listen(s.listener.fd, 4), 0);
+	assert_int_equal(seteuid(0), 0);
+	client_init(&c, "vm");
+	assert_int_equal(client_connect(&c), -EPERM);
+	assert_string_equal(c.error,
+			    "its socket is that of user 65534, not yours");
+	client_disconnect(&c);
+	server_end(&s);
 }
 
 static int ask_n(struct client *c, void *opaque)
@@ -356,11 +438,17 @@ int main(void)
 		cmocka_unit_test(events_and_late_answers_are_passed_over),
 		cmocka_unit_test(an_answer_longer_than_a_buffer_is_taken),
 		cmocka_unit_test(a_refusal_is_told_in_the_vms_words),
+		cmocka_unit_test(a_refusal_may_come_in_place_of_a_greeting),
 		cmocka_unit_test(what_is_not_qmp_is_told),
 		cmocka_unit_test(an_answer_without_end_is_given_up),
 		cmocka_unit_test(a_vm_that_ends_is_told),
 		cmocka_unit_test(a_vm_that_says_nothing_is_given_up),
+		cmocka_unit_test(all_answers_together_have_their_time),
+		cmocka_unit_test(those_of_a_glance_have_it_together),
 		cmocka_unit_test(a_vm_that_is_not_there_is_told),
+		cmocka_unit_test(
+			a_folder_that_others_can_change_is_not_trusted),
+		cmocka_unit_test(another_users_socket_is_not_spoken_to),
 		cmocka_unit_test(all_vms_are_found_and_asked_at_once),
 		cmocka_unit_test(only_sockets_of_vms_are_found),
 	};

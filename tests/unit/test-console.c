@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -498,11 +499,11 @@ static void what_the_guest_left_is_written_in_the_end(void **state)
 	unlink(path);
 }
 
-/* Somebody else's file keeps what it has, and its flags. */
+/* Somebody else's file keeps what it has and gets, and its flags. */
 static void what_is_open_already_is_added_to(void **state)
 {
 	struct fixture *f = *state;
-	char path[64], to[16], data[9] = "";
+	char path[64], to[16], data[13] = "";
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/file", f->dir);
@@ -510,8 +511,9 @@ static void what_is_open_already_is_added_to(void **state)
 	assert_int_equal(write(fd, "old ", 4), 4);
 	snprintf(to, sizeof(to), "fd:%d", fd);
 	say_bye(f, to);
-	assert_int_equal(pread(fd, data, sizeof(data), 0), 8);
-	assert_string_equal(data, "old bye!");
+	assert_int_equal(write(fd, " new", 4), 4);
+	assert_int_equal(pread(fd, data, sizeof(data), 0), 12);
+	assert_string_equal(data, "old bye! new");
 	assert_false(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	close(fd);
 	unlink(path);
@@ -735,6 +737,28 @@ static void a_driver_that_never_looks_gets_input_too(void **state)
 	assert_input(f, 0, "early");
 }
 
+/* Nor need anything happen. */
+static void a_driver_that_is_silent_gets_input_too(void **state)
+{
+	struct fixture *f = *state;
+	struct itimerspec left;
+	struct console *console;
+
+	create_console(f);
+	console = container_of(f->device, struct console, vdev.device);
+	driver_set_up(&f->driver, BIT_ULL(VIRTIO_CONSOLE_F_SIZE));
+	driver_start(&f->driver);
+	type(f, "early");
+	offer_input(f, 0, 100);
+	assert_no_input(f, 0);
+	assert_int_equal(timerfd_gettime(console->listen_timer.fd, &left), 0);
+	assert_true(left.it_value.tv_sec || left.it_value.tv_nsec);
+	/* The seconds have passed. */
+	atomic_store(&console->listens_at, now_ns());
+	timer_arm(console->listen_timer.fd, 1);
+	assert_input(f, 0, "early");
+}
+
 static void the_console_needs_no_control_queue(void **state)
 {
 	struct fixture *f = *state;
@@ -784,6 +808,7 @@ int main(void)
 		TEST(the_consoles_input_waits_for_its_driver),
 		TEST(a_driver_that_knows_no_size_gets_input_at_once),
 		TEST(a_driver_that_never_looks_gets_input_too),
+		TEST(a_driver_that_is_silent_gets_input_too),
 		TEST(the_console_needs_no_control_queue),
 	};
 

@@ -80,7 +80,9 @@ static void a_folder_that_others_can_change_is_refused(void **state)
 	(void)state;
 	assert_non_null(mkdtemp(base));
 	snprintf(folder.text, sizeof(folder.text), "%s/lkvm", base);
+	assert_int_equal(control_check_folder(&folder), -ENOENT);
 	assert_int_equal(control_make_folder(&folder), 0);
+	assert_int_equal(control_check_folder(&folder), 0);
 	assert_int_equal(stat(folder.text, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
 	assert_int_equal(control_make_folder(&folder), 0);

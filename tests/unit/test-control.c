@@ -368,14 +368,28 @@ static void clients_may_go_at_any_time(void **state)
 
 static void clients_are_limited(void **state)
 {
-	int fds[CONTROL_MAX_CLIENTS];
+	static const char refusal[] =
+		"\"error\":{\"class\":\"GenericError\",\"desc\":\"too many "
+		"clients are connected (32 at most)\"}";
+	int fds[CONTROL_MAX_CLIENTS], refused[CONTROL_MAX_REFUSED];
 	int more;
 
 	for (unsigned int i = 0; i < CONTROL_MAX_CLIENTS; i++)
 		fds[i] = greet(*state);
+	for (unsigned int i = 0; i < CONTROL_MAX_REFUSED; i++) {
+		refused[i] = connect_to(*state);
+		assert_non_null(strstr(line_of(refused[i]), "{\"QMP\":"));
+	}
+	/* Nor is there room for more of those. */
 	more = connect_to(*state);
-	assert_non_null(strstr(line_of(more), "too many clients"));
+	assert_non_null(strstr(line_of(more), refusal));
 	hears_end(more);
+	for (unsigned int i = 0; i < CONTROL_MAX_REFUSED; i++) {
+		say(refused[i], "{\"execute\":\"qmp_capabilities\",\"id\":7}");
+		more = refused[i];
+		assert_non_null(strstr(line_of(more), refusal));
+		hears_end(more);
+	}
 	say(fds[0], "{\"execute\":\"query-status\"}");
 	hears(fds[0], RUNNING);
 	/* The end of one makes room; when, is the server's to know. */

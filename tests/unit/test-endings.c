@@ -15,6 +15,8 @@
 
 #include <lkvm/console-hub.h>
 #include <lkvm/endings.h>
+#include <lkvm/guest-command.h>
+#include <lkvm/terminal.h>
 #include <lkvm/util.h>
 #include <lkvm/vm.h>
 
@@ -319,6 +321,45 @@ static void without_grace_there_is_no_button(void **state)
 	assert_int_equal(f->vm.end, VM_END_DECIDED);
 }
 
+static void never_ends(void *opaque, int status, const char *why)
+{
+	(void)opaque;
+	fail_msg("%d %s", status, why);
+}
+
+static void who_kills_a_command_does_not_make_it_succeed(void **state)
+{
+	const struct guest_command_callbacks callbacks = {
+		.ended = never_ends,
+	};
+	const struct terminal_callbacks none = { 0 };
+	struct fixture *f = *state;
+	struct vm *vm = &f->vm;
+
+	start(f);
+	assert_int_equal(
+		terminal_create(vm->machine.loop, &none, &vm->terminal), 0);
+	assert_int_equal(guest_command_create(vm->machine.loop, vm->terminal,
+					      &callbacks, &vm->command),
+			 0);
+	assert_int_equal(ended(f, VM_END_QUIT), STATUS_SIGNALLED + SIGKILL);
+	/* It has been asked by a gentler one. */
+	vm->end = VM_END_NONE;
+	endings_signal(vm, SIGTERM);
+	vm->end = VM_END_QUIT;
+	assert_int_equal(endings_report(vm), STATUS_SIGNALLED + SIGTERM);
+	guest_command_destroy(vm->command);
+	terminal_destroy(vm->terminal);
+}
+
+static void a_guest_without_a_command_may_be_ended(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	assert_int_equal(ended(f, VM_END_QUIT), STATUS_OK);
+}
+
 #define END_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -340,6 +381,8 @@ int main(void)
 		END_TEST(a_panic_that_pauses_is_remembered),
 		END_TEST(a_paused_guest_is_woken_to_hear),
 		END_TEST(without_grace_there_is_no_button),
+		END_TEST(who_kills_a_command_does_not_make_it_succeed),
+		END_TEST(a_guest_without_a_command_may_be_ended),
 	};
 
 	return cmocka_run_group_tests_name("endings", tests, NULL, NULL);

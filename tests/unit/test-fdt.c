@@ -20,6 +20,8 @@ static const struct resource resources[] = {
 	  RESOURCE_NO_GSI },
 	{ RESOURCE_PCI_MMIO, false, 0, X86_PCI_MMIO_BASE, X86_PCI_MMIO_BYTES,
 	  RESOURCE_NO_GSI },
+	{ RESOURCE_PCI_PORTS, true, 0, X86_PCI_PORTS, X86_PCI_PORTS_COUNT,
+	  RESOURCE_NO_GSI },
 	{ RESOURCE_VIRTIO_MMIO, false, 0, 0xf0000000, 0x1000, 16 },
 	{ RESOURCE_VIRTIO_MMIO, false, 1, 0xf0001000, 0x1000, 17 },
 	{ RESOURCE_VIRTIO_PLACE, false, 2, 0xf0002000, 0x1000, 18 },
@@ -118,6 +120,9 @@ static void interrupts_go_to_the_ioapic(void **state)
 			 0);
 	assert_int_equal(cell(tree, ioapic, "reg", 1), X86_IOAPIC_BASE);
 	/* Slot 9, INTA, as everywhere. */
+	assert_int_equal(cell(tree, pci, "ranges", 7), 0x01000000);
+	assert_int_equal(cell(tree, pci, "ranges", 9), X86_PCI_PORTS);
+	assert_int_equal(cell(tree, pci, "ranges", 13), X86_PCI_PORTS_COUNT);
 	assert_int_equal(cell(tree, pci, "interrupt-map", 9 * 7), 9 << 11);
 	assert_int_equal(cell(tree, pci, "interrupt-map", 9 * 7 + 3), 1);
 	assert_int_equal(cell(tree, pci, "interrupt-map", 9 * 7 + 4), phandle);

@@ -7,6 +7,8 @@
 
 #include <elf.h>
 #include <endian.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #include <lkvm/console-hub.h>
 #include <lkvm/guest-command.h>
@@ -30,11 +32,15 @@ struct guest {
 	struct guest_command *command;
 	struct console_hub *hub;
 	pthread_t thread;
+	struct loop_source asked; /* eventfd: main_does() */
 	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t changed;
 	struct port ports[PORTS];
 	int status; /* -1: not yet */
 	char why[256];
+	int answer;
+	/* Set by the test, cleared by the main thread: it is answered. */
+	int (*ask)(struct guest_command *command);
 };
 
 static size_t port_receive(void *opaque, const void *data, size_t len)
@@ -73,6 +79,52 @@ static void command_ended(void *opaque, int status, const char *why)
 	pthread_mutex_unlock(&guest->lock);
 }
 
+static void on_asked(void *opaque, uint32_t events)
+{
+	struct guest *guest = opaque;
+	int (*ask)(struct guest_command * command);
+	eventfd_t count;
+	int answer;
+
+	(void)events;
+	CHECK(!eventfd_read(guest->asked.fd, &count));
+	pthread_mutex_lock(&guest->lock);
+	ask = guest->ask;
+	pthread_mutex_unlock(&guest->lock);
+	answer = ask(guest->command);
+	pthread_mutex_lock(&guest->lock);
+	guest->answer = answer;
+	guest->ask = NULL;
+	pthread_cond_broadcast(&guest->changed);
+	pthread_mutex_unlock(&guest->lock);
+}
+
+/* What @ask returns on the main thread. */
+static int main_does(struct guest *guest,
+		     int (*ask)(struct guest_command *command))
+{
+	int answer;
+
+	pthread_mutex_lock(&guest->lock);
+	guest->ask = ask;
+	eventfd_write(guest->asked.fd, 1);
+	while (guest->ask)
+		pthread_cond_wait(&guest->changed, &guest->lock);
+	answer = guest->answer;
+	pthread_mutex_unlock(&guest->lock);
+	return answer;
+}
+
+static int tell_state(struct guest_command *command)
+{
+	return (int)guest_command_state(command);
+}
+
+static int interrupt(struct guest_command *command)
+{
+	return guest_command_signal(command, SIGINT);
+}
+
 static void *guest_loop(void *opaque)
 {
 	struct guest *guest = opaque;
@@ -94,6 +146,12 @@ static struct guest *guest_create(void)
 	pthread_mutex_init(&guest->lock, NULL);
 	pthread_cond_init(&guest->changed, NULL);
 	CHECK(!loop_create(&guest->loop));
+	guest->asked = (struct loop_source) {
+		.fd = eventfd(0, EFD_CLOEXEC),
+		.ready = on_asked,
+		.opaque = guest,
+	};
+	CHECK(!loop_add(guest->loop, &guest->asked, EPOLLIN));
 	CHECK(!terminal_create(guest->loop, &none, &guest->terminal));
 	CHECK(!guest_command_create(guest->loop, guest->terminal, &callbacks,
 				    &guest->command));
@@ -130,6 +188,7 @@ static void guest_destroy(struct guest *guest)
 	console_hub_destroy(guest->hub);
 	terminal_destroy(guest->terminal);
 	loop_destroy(guest->loop);
+	close(guest->asked.fd);
 	free(guest);
 }
 
@@ -203,6 +262,12 @@ static void expect_start(struct guest *guest)
 	CHECK(!size.columns && !size.rows);
 }
 
+static void greet(struct guest *guest)
+{
+	send_hello(guest);
+	expect_start(guest);
+}
+
 static void expect_end(struct guest *guest, int status, const char *why)
 {
 	pthread_mutex_lock(&guest->lock);
@@ -226,7 +291,7 @@ static bool has_ended(struct guest *guest)
 /* Wait until the main thread has handled what was sent before. */
 static void settle(struct guest *guest)
 {
-	while (guest_command_state(guest->command) == COMMAND_BOOTING)
+	while (main_does(guest, tell_state) == COMMAND_BOOTING)
 		usleep(1000);
 	usleep(20000);
 }
@@ -250,6 +315,17 @@ static void redirect(struct streams *streams)
 	*streams = (struct streams) { in[1], out[0], error[0] };
 }
 
+/* On new streams, and running. */
+static struct guest *guest_start(struct streams *streams)
+{
+	struct guest *guest;
+
+	redirect(streams);
+	guest = guest_create();
+	guest_run(guest);
+	return guest;
+}
+
 IN_CHILD(stdin_comes_after_hello_and_its_end_is_counted)
 {
 	struct guest_stdin_end stdin_end;
@@ -264,8 +340,7 @@ IN_CHILD(stdin_comes_after_hello_and_its_end_is_counted)
 	guest_run(guest);
 	usleep(20000);
 	CHECK(!guest->ports[STDIO].len);
-	send_hello(guest);
-	expect_start(guest);
+	greet(guest);
 	receive(guest, STDIO, data, sizeof(data));
 	CHECK(!memcmp(data, "hello", 5));
 	expect_message(guest, GUEST_STDIN_END, &stdin_end, sizeof(stdin_end));
@@ -278,9 +353,7 @@ IN_CHILD(the_end_waits_for_all_output)
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
+	guest = guest_start(&streams);
 	send_hello(guest);
 	send_message(guest, GUEST_STARTED, "", 0);
 	send_exit(guest, 7, 5, 6);
@@ -354,11 +427,8 @@ IN_CHILD(the_guest_hears_that_nobody_reads)
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
-	send_hello(guest);
-	expect_start(guest);
+	guest = guest_start(&streams);
+	greet(guest);
 	close(streams.out);
 	CHECK(say(guest, STDIO, "lost", 4) == 4);
 	expect_message(guest, GUEST_CLOSED, &closed, sizeof(closed));
@@ -383,20 +453,19 @@ IN_CHILD(signals_are_passed_while_the_command_runs)
 	guest = guest_create();
 	CHECK(!guest_command_signal(guest->command, SIGUSR1));
 	guest_run(guest);
-	send_hello(guest);
-	expect_start(guest);
-	CHECK(!guest_command_signal(guest->command, SIGINT));
+	greet(guest);
+	CHECK(!main_does(guest, interrupt));
 	send_message(guest, GUEST_STARTED, "", 0);
-	while (guest_command_state(guest->command) != COMMAND_RUNNING)
+	while (main_does(guest, tell_state) != COMMAND_RUNNING)
 		usleep(1000);
-	CHECK(guest_command_signal(guest->command, SIGINT));
+	CHECK(main_does(guest, interrupt));
 	expect_message(guest, GUEST_SIGNAL, &message, sizeof(message));
 	CHECK(le32toh(message.signo) == SIGINT);
 	guest_command_drop_caches(guest->command);
 	expect_message(guest, GUEST_DROP_CACHES, &message, 0);
 	send_exit(guest, 0, 0, 0);
 	expect_end(guest, 0, "");
-	CHECK(!guest_command_signal(guest->command, SIGINT));
+	CHECK(!main_does(guest, interrupt));
 	guest_destroy(guest);
 }
 
@@ -405,9 +474,7 @@ IN_CHILD(what_the_guest_says_ends_in_one_clean_line)
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
+	guest = guest_start(&streams);
 	send_hello(guest);
 	/* C2 9B is what ESC [ is, in UTF-8. */
 	send_message(guest, GUEST_FAILED,
@@ -426,9 +493,7 @@ static void nonsense(uint32_t type, const void *data, uint32_t claimed,
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
+	guest = guest_start(&streams);
 	CHECK(say(guest, CONTROL, &header, sizeof(header)) == sizeof(header));
 	say(guest, CONTROL, data, len);
 	expect_end(guest, 125, "what runs in the guest is not lkvm's init");
@@ -457,6 +522,26 @@ IN_CHILD(another_version_ends_it)
 	nonsense(GUEST_HELLO, &version, 4, 4);
 }
 
+IN_CHILD(the_last_message_is_the_last_one)
+{
+	const struct guest_header wrong = { htole32(GUEST_CLOSED + 1), 0 };
+	struct streams streams;
+	struct guest *guest;
+
+	redirect(&streams);
+	guest = guest_create();
+	guest_run(guest);
+	send_hello(guest);
+	send_message(guest, GUEST_STARTED, "", 0);
+	send_exit(guest, 7, 5, 0);
+	send_message(guest, GUEST_FAILED, "after all", 9);
+	say(guest, CONTROL, &wrong, sizeof(wrong));
+	settle(guest);
+	CHECK(say(guest, STDIO, "hello", 5) == 5);
+	expect_end(guest, 7, "");
+	guest_destroy(guest);
+}
+
 IN_CHILD(messages_may_come_byte_by_byte)
 {
 	const struct guest_hello hello = { htole32(GUEST_PROTOCOL_VERSION) };
@@ -465,9 +550,7 @@ IN_CHILD(messages_may_come_byte_by_byte)
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
+	guest = guest_start(&streams);
 	for (size_t i = 0; i < sizeof(header); i++) {
 		CHECK(say(guest, CONTROL, (const char *)&header + i, 1) == 1);
 		usleep(1000);
@@ -510,8 +593,7 @@ IN_CHILD(a_line_on_the_console_tells_before_hello_only)
 
 	guest = guest_create();
 	guest_run(guest);
-	send_hello(guest);
-	expect_start(guest);
+	greet(guest);
 	console = console_hub_chardev(guest->hub);
 	console->ops->write(console, line, sizeof(line) - 1);
 	usleep(50000);
@@ -524,19 +606,15 @@ IN_CHILD(a_reset_starts_over)
 	struct streams streams;
 	struct guest *guest;
 
-	redirect(&streams);
-	guest = guest_create();
-	guest_run(guest);
-	send_hello(guest);
-	expect_start(guest);
+	guest = guest_start(&streams);
+	greet(guest);
 	CHECK(say(guest, STDIO, "first", 5) == 5);
 	expect(streams.out, "first");
 	loop_stop(guest->loop);
 	pthread_join(guest->thread, NULL);
 	guest_command_reset(guest->command);
 	guest_run(guest);
-	send_hello(guest);
-	expect_start(guest);
+	greet(guest);
 	send_exit(guest, 0, 6, 0);
 	settle(guest);
 	CHECK(!has_ended(guest));
@@ -549,11 +627,10 @@ IN_CHILD(a_reset_starts_over)
 /* It runs where there is no other file. */
 static void init_is_small_and_needs_no_library(void **state)
 {
-	const size_t len = (size_t)(guest_init_end - guest_init);
 	Elf64_Ehdr elf;
 
 	(void)state;
-	assert_in_range(len, sizeof(elf), 65535);
+	assert_in_range(guest_init_size, sizeof(elf), 65535);
 	memcpy(&elf, guest_init, sizeof(elf));
 	assert_memory_equal(elf.e_ident, ELFMAG, SELFMAG);
 	assert_int_equal(elf.e_type, ET_EXEC);
@@ -609,6 +686,7 @@ int main(void)
 		cmocka_unit_test(a_message_of_an_unknown_type_ends_it),
 		cmocka_unit_test(a_message_of_the_wrong_length_ends_it),
 		cmocka_unit_test(another_version_ends_it),
+		cmocka_unit_test(the_last_message_is_the_last_one),
 		cmocka_unit_test(messages_may_come_byte_by_byte),
 		cmocka_unit_test(many_messages_are_handled_in_several_turns),
 		cmocka_unit_test(a_line_on_the_console_tells_before_hello_only),

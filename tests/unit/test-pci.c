@@ -99,16 +99,28 @@ struct setup {
 	struct fake fake[PCI_SLOTS];
 };
 
-static int setup(void **state)
+static int setup_board(void **state, bool with_ports)
 {
 	struct setup *s = calloc(1, sizeof(*s));
 
 	assert_non_null(s);
 	memset(line_level, 0, sizeof(line_level));
 	line_changes = 0;
+	if (with_ports)
+		pci_machine_with_ports(&s->machine);
 	s->host = pci_machine_init(&s->machine);
 	*state = s;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_board(state, false);
+}
+
+static int setup_with_ports(void **state)
+{
+	return setup_board(state, true);
 }
 
 static int teardown(void **state)
@@ -481,6 +493,49 @@ static void an_overlapping_bar_waits_for_room(void **state)
 	assert_int_equal(mmio_read(s, WINDOW + 0x5000), 0x1000);
 }
 
+static struct fake *plug_io(struct setup *s, int expected)
+{
+	struct fake *fake = &s->fake[1];
+
+	fake_init(s, 1);
+	fake_bar(fake, 0, 0x20, false);
+	fake->pci.bar[0].is_io = true;
+	assert_int_equal(pci_register(s->machine.pci, &fake->pci), expected);
+	return fake;
+}
+
+static void an_io_bar_decodes_ports(void **state)
+{
+	struct setup *s = *state;
+	struct fake *fake = plug_io(s, 0);
+
+	assert_int_equal(ecam_read(s, 1, PCI_BASE_ADDRESS_0, 4),
+			 IO_WINDOW | PCI_BASE_ADDRESS_SPACE_IO);
+	assert_int_equal(port_read(s, IO_WINDOW + 8, 4), 0x1008);
+	ecam_write(s, 1, PCI_BASE_ADDRESS_0, 0xffffffff, 4);
+	assert_int_equal(ecam_read(s, 1, PCI_BASE_ADDRESS_0, 4), 0xffffffe1);
+	assert_false(fake->mapped);
+	ecam_write(s, 1, PCI_BASE_ADDRESS_0, IO_WINDOW + 0x40, 4);
+	assert_int_equal(port_read(s, IO_WINDOW + 0x44, 4), 0x1004);
+	/* Memory decoding is another matter. */
+	ecam_write(s, 1, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	assert_false(fake->mapped);
+	ecam_write(s, 1, PCI_COMMAND, PCI_COMMAND_IO, 2);
+	assert_true(fake->mapped);
+	/* Not over the configuration ports, nor over memory. */
+	ecam_write(s, 1, PCI_BASE_ADDRESS_0, PORTS & ~0x1fU, 4);
+	assert_false(fake->mapped);
+	ecam_write(s, 1, PCI_BASE_ADDRESS_0, WINDOW, 4);
+	assert_false(fake->mapped);
+}
+
+static void an_io_bar_needs_a_board_with_ports(void **state)
+{
+	struct fake *fake = plug_io(*state, -ENOSPC);
+
+	fake->pci.bus = NULL;
+}
+
 static void slots_and_window_run_out_with_an_error(void **state)
 {
 	struct setup *s = *state;
@@ -602,6 +657,9 @@ int main(void)
 		TEST(memory_decoding_follows_the_command_bit),
 		TEST(bars_stay_inside_the_window),
 		TEST(an_overlapping_bar_waits_for_room),
+		cmocka_unit_test_setup_teardown(an_io_bar_decodes_ports,
+						setup_with_ports, teardown),
+		TEST(an_io_bar_needs_a_board_with_ports),
 		TEST(slots_and_window_run_out_with_an_error),
 		TEST(reset_restores_everything),
 		TEST(unregistering_leaves_nothing_behind),

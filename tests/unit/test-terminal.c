@@ -4,37 +4,48 @@
 
 #include <sys/socket.h>
 
+/* stdin and stdout are pipes, whose other ends are the user's. */
+struct user {
+	int in, out;
+};
+
+static struct user vm_start_on_pipes(struct vm *vm, size_t room)
+{
+	int in[2], out[2];
+
+	CHECK(!pipe(in) && !pipe(out));
+	become(in[0], out[1]);
+	close(in[0]);
+	close(out[1]);
+	vm_start(vm, room);
+	return (struct user) { in[1], out[0] };
+}
+
 /* ---- input -------------------------------------------------------------- */
 
 IN_CHILD(piped_input_arrives_and_its_end_is_no_end)
 {
 	struct vm vm;
-	int in[2], out[2];
+	struct user user = vm_start_on_pipes(&vm, 100);
 
-	CHECK(!pipe(in) && !pipe(out));
-	become(in[0], out[1]);
-	vm_start(&vm, 100);
-	put(in[1], "hello\n");
+	put(user.in, "hello\n");
 	vm_expect(&vm, "hello\n");
-	put(in[1], "\001x!");
+	put(user.in, "\001x!");
 	vm_expect(&vm, "hello\n\001x!");
 	CHECK(!vm.quit);
-	close(in[1]);
+	close(user.in);
 	CHECK(vm_write(&vm, "still here") == 10);
-	expect(out[0], "still here");
+	expect(user.out, "still here");
 	vm_end(&vm);
 }
 
 IN_CHILD(input_that_the_guest_did_not_take_is_kept)
 {
 	struct vm vm;
-	int in[2];
+	struct user user = vm_start_on_pipes(&vm, 3);
 
-	CHECK(!pipe(in));
-	become(in[0], open("/dev/null", O_WRONLY));
-	vm_start(&vm, 3);
-	put(in[1], "abcdef");
-	close(in[1]);
+	put(user.in, "abcdef");
+	close(user.in);
 	vm_expect(&vm, "abc");
 	vm_make_room(&vm, 1);
 	vm_expect(&vm, "abcd");
@@ -94,13 +105,10 @@ IN_CHILD(a_regular_file_is_read_as_the_guest_wants_input)
 IN_CHILD(the_end_of_input_is_told_when_all_has_been_taken)
 {
 	struct vm vm;
-	int in[2];
+	struct user user = vm_start_on_pipes(&vm, 3);
 
-	CHECK(!pipe(in));
-	become(in[0], open("/dev/null", O_WRONLY));
-	vm_start(&vm, 3);
-	put(in[1], "abcdef");
-	close(in[1]);
+	put(user.in, "abcdef");
+	close(user.in);
 	vm_expect(&vm, "abc");
 	usleep(20000);
 	CHECK(!vm.ended);
@@ -117,19 +125,15 @@ IN_CHILD(the_end_of_input_is_told_when_all_has_been_taken)
 IN_CHILD(what_becomes_of_output_is_told)
 {
 	struct vm vm;
-	int out[2];
+	struct user user = vm_start_on_pipes(&vm, 0);
 
-	CHECK(!pipe(out));
-	become(open("/dev/null", O_RDONLY), out[1]);
-	close(out[1]);
-	vm_start(&vm, 0);
 	CHECK(terminal_is_written(vm.terminal));
 	CHECK(vm_write(&vm, "read") == 4);
 	while (!vm.written)
 		usleep(1000);
 	CHECK(terminal_is_written(vm.terminal));
 	CHECK(!vm.lost);
-	close(out[0]);
+	close(user.out);
 	CHECK(vm_write(&vm, "lost") == 4);
 	while (!vm.lost || vm.written < 2)
 		usleep(1000);
@@ -298,20 +302,16 @@ static void a_reader_that_does_not_read_stops_only_output(void **state)
 IN_CHILD(output_after_its_reader_has_gone_is_discarded)
 {
 	struct vm vm;
-	int in[2], out[2];
+	struct user user = vm_start_on_pipes(&vm, 100);
 
-	CHECK(!pipe(in) && !pipe(out));
-	become(in[0], out[1]);
-	vm_start(&vm, 100);
-	close(out[0]);
-	close(out[1]);
+	close(user.out);
 	for (size_t total = 0; total < 1000000; total += 1000) {
 		char data[1000] = { 0 };
 
 		while (!vm.chardev->ops->write(vm.chardev, data, sizeof(data)))
 			usleep(1000);
 	}
-	put(in[1], "alive");
+	put(user.in, "alive");
 	vm_expect(&vm, "alive");
 	vm_end(&vm);
 }
@@ -319,11 +319,8 @@ IN_CHILD(output_after_its_reader_has_gone_is_discarded)
 IN_CHILD(a_reader_that_does_not_read_cannot_prevent_the_end)
 {
 	struct vm vm;
-	int out[2];
 
-	CHECK(!pipe(out));
-	become(open("/dev/null", O_RDONLY), out[1]);
-	vm_start(&vm, 0);
+	vm_start_on_pipes(&vm, 0);
 	fill(&vm, 0);
 	vm_end(&vm);
 }

@@ -76,6 +76,35 @@ static void limits_are_kept(void **state)
 	assert_passed(1000000, 0, 512, SECOND / 10, 199999, 200001);
 }
 
+/* 1000 a second, and a burst as @max and @seconds tell. */
+static void assert_burst(uint64_t max, uint64_t seconds, uint64_t end,
+			 unsigned int count)
+{
+	const struct throttle_limits limits = {
+		.requests = { 1000, max, seconds },
+	};
+	struct throttle *throttle;
+
+	assert_int_equal(throttle_create(0, 0, &throttle), 0);
+	throttle_set(throttle, &limits);
+	assert_in_range(passed(throttle, 4096, end), count - 1, count + 2);
+	throttle_destroy(throttle);
+}
+
+static void bursts_are_as_long_and_as_fast_as_they_may_be(void **state)
+{
+	(void)state;
+	/* For one second: all of it at once, and no more of it. */
+	assert_burst(5000, 1, 1, 5000);
+	assert_burst(5000, 1, 10 * SECOND, 5000 + 10000);
+	/* For longer: not faster than that. */
+	assert_burst(5000, 4, 1, 500);
+	assert_burst(5000, 4, SECOND, 500 + 5000);
+	assert_burst(5000, 4, 3 * SECOND, 500 + 15000);
+	/* What has been used up comes back at the slow rate meanwhile. */
+	assert_burst(5000, 4, 20 * SECOND, 20000 + 20000);
+}
+
 /* It is let through, and paid for after. */
 static void requests_larger_than_the_burst_pass(void **state)
 {
@@ -287,27 +316,28 @@ static void what_comes_in_a_hurry_does_not_wait(void **state)
 static void other_limits_hold_at_once(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t iops, bandwidth;
+	const struct throttle_limits slow = { .bytes.rate = 1 };
+	const struct throttle_limits none = { 0 };
+	struct throttle_limits limits;
 
 	setup_with(f, 0);
 	/* Eight minutes for each. */
-	image_set_limits(f->image, 0, 1);
+	image_set_limits(f->image, &slow);
 	for (unsigned int i = 0; i < 3; i++)
 		submit(f, f->queue, i, IMAGE_READ);
 	submit(f, f->other, 3, IMAGE_READ);
 	assert_int_equal(f->done, 1);
 	f->stop_at = 4;
-	image_set_limits(f->image, 0, 0);
+	image_set_limits(f->image, &none);
 	alarm(60);
 	assert_int_equal(loop_run(f->loop), 0);
 	alarm(0);
 	assert_int_equal(f->done, 4);
 	submit(f, f->queue, 4, IMAGE_READ);
 	assert_int_equal(f->done, 5);
-	image_set_limits(f->image, 0, 1);
-	image_get_limits(f->image, &iops, &bandwidth);
-	assert_int_equal(iops, 0);
-	assert_int_equal(bandwidth, 1);
+	image_set_limits(f->image, &slow);
+	image_get_limits(f->image, &limits);
+	assert_memory_equal(&limits, &slow, sizeof(limits));
 	for (unsigned int i = 5; i < 8; i++)
 		submit(f, f->queue, i, IMAGE_READ);
 	assert_int_equal(f->done, 6);
@@ -323,6 +353,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(limits_are_kept),
+		cmocka_unit_test(bursts_are_as_long_and_as_fast_as_they_may_be),
 		cmocka_unit_test(requests_larger_than_the_burst_pass),
 		cmocka_unit_test(idle_time_is_not_saved_up),
 		cmocka_unit_test(forced_requests_are_paid_for),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* core/util.c: vectors to the byte, whatever their shape; seconds. */
+/* core/util.c: vectors to the byte, whatever their shape; seconds; threads. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -104,12 +104,36 @@ static void seconds_have_fractions(void **state)
 	}
 }
 
+static void *take_stack_bytes(void *opaque)
+{
+	pthread_attr_t attr;
+	void *start;
+
+	if (!pthread_getattr_np(pthread_self(), &attr)) {
+		pthread_attr_getstack(&attr, &start, opaque);
+		pthread_attr_destroy(&attr);
+	}
+	return NULL;
+}
+
+static void a_threads_stack_has_no_room_for_a_huge_page(void **state)
+{
+	size_t bytes = 0;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(thread_create(&thread, take_stack_bytes, &bytes), 0);
+	pthread_join(thread, NULL);
+	assert_in_range(bytes, 1, 2 * MIB - 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(walk_is_the_flat_buffer),
 		cmocka_unit_test(copies_stop_where_the_vector_does),
 		cmocka_unit_test(seconds_have_fractions),
+		cmocka_unit_test(a_threads_stack_has_no_room_for_a_huge_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,6 +165,61 @@ static void a_refused_ioeventfd_is_an_error(void **state)
 			 -EINVAL);
 }
 
+static int setup_with_ports(void **state)
+{
+	setup_board(state, true);
+	plug(*state, QUEUES, CONFIG_BYTES);
+	return 0;
+}
+
+static uint64_t notify_port(struct setup *s, unsigned int index)
+{
+	return (get(s, FUNCTION + PCI_BASE_ADDRESS_1, 4) &
+		PCI_BASE_ADDRESS_IO_MASK) +
+	       4 * index;
+}
+
+static void ports_come_first_where_the_board_has_them(void **state)
+{
+	struct setup *s = *state;
+	uint64_t cap = virtio_capability(s, VIRTIO_PCI_CAP_NOTIFY_CFG);
+
+	assert_int_equal(get(s, cap + VIRTIO_PCI_CAP_BAR, 1), 1);
+	assert_int_equal(get(s, cap + VIRTIO_PCI_CAP_OFFSET, 4), 0);
+	start(s);
+	bus_write(&s->machine.pio, NULL, notify_port(s, 1), 2, 0);
+	assert_int_equal(s->notified[1], 1);
+	/* Between two, and behind the last. */
+	bus_write(&s->machine.pio, NULL, notify_port(s, 1) + 2, 2, 0);
+	bus_write(&s->machine.pio, NULL, notify_port(s, QUEUES), 2, 0);
+	assert_int_equal(s->notified[0], 0);
+	assert_int_equal(s->notified[1], 1);
+	/* Memory works as well, for drivers without ports. */
+	put(s, bar_address(s) + 0x3000, 0, 2);
+	assert_int_equal(s->notified[0], 1);
+}
+
+static void ioeventfds_are_on_the_ports(void **state)
+{
+	struct setup *s = *state;
+	uint64_t old;
+
+	s->with_fds = true;
+	start(s);
+	old = notify_port(s, 1);
+	assert_int_equal(seen.ioeventfds, QUEUES);
+	assert_true(has_ioeventfd(notify_port(s, 0)) && has_ioeventfd(old));
+	for (unsigned int i = 0; i < QUEUES; i++)
+		assert_true(seen.ioeventfd[i].flags & KVM_IOEVENTFD_FLAG_PIO);
+	/* The memory BAR may go where it likes. */
+	put(s, FUNCTION + PCI_BASE_ADDRESS_0, WINDOW + 0x40000, 4);
+	assert_true(has_ioeventfd(old));
+	put(s, FUNCTION + PCI_BASE_ADDRESS_1, IO_WINDOW + 0x80, 4);
+	assert_int_equal(seen.ioeventfds, QUEUES);
+	assert_true(has_ioeventfd(IO_WINDOW + 0x84));
+	assert_false(has_ioeventfd(old));
+}
+
 /* ---- the window in configuration space ---------------------------------- */
 
 static uint64_t window_aim(struct setup *s, uint32_t bar, uint32_t offset,
@@ -254,6 +309,24 @@ static void reading_elsewhere_has_no_side_effect(void **state)
 	assert_false(line());
 }
 
+static void the_window_reaches_the_ports(void **state)
+{
+	struct setup *s = *state;
+	uint64_t data;
+
+	start(s);
+	data = window_aim(s, 1, 4, 2);
+	put(s, data, 0, 2);
+	assert_int_equal(s->notified[1], 1);
+	/* Behind its end. */
+	data = window_aim(s, 1, 0x40, 2);
+	put(s, data, 0, 2);
+	assert_int_equal(s->notified[0], 0);
+}
+
+#define TEST_PORTS(name) \
+	cmocka_unit_test_setup_teardown(name, setup_with_ports, teardown)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -265,6 +338,9 @@ int main(void)
 		TEST(ioeventfds_follow_the_bar),
 		TEST(ioeventfds_wait_for_a_mapped_bar),
 		TEST(a_refused_ioeventfd_is_an_error),
+		TEST_PORTS(ports_come_first_where_the_board_has_them),
+		TEST_PORTS(ioeventfds_are_on_the_ports),
+		TEST_PORTS(the_window_reaches_the_ports),
 		TEST(the_window_works_without_a_mapped_bar),
 		TEST(the_window_checks_what_it_is_aimed_at),
 		TEST(reading_elsewhere_has_no_side_effect),

@@ -12,7 +12,7 @@
 #include "pci-host.h"
 #include "virtio-fake.h"
 
-static inline int setup_machine(void **state)
+static inline int setup_board(void **state, bool with_ports)
 {
 	struct setup *s = calloc(1, sizeof(*s));
 
@@ -21,12 +21,19 @@ static inline int setup_machine(void **state)
 	memset(line_level, 0, sizeof(line_level));
 	memory_init(&s->machine.memory, -1);
 	assert_int_equal(memory_add_ram(&s->machine.memory, 0, 0x10000), 0);
+	if (with_ports)
+		pci_machine_with_ports(&s->machine);
 	s->host = pci_machine_init(&s->machine);
 	s->machine.virtio_transport = &virtio_pci_transport;
 	for (unsigned int i = 0; i < QUEUES; i++)
 		s->fd[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	*state = s;
 	return 0;
+}
+
+static inline int setup_machine(void **state)
+{
+	return setup_board(state, false);
 }
 
 static inline int setup(void **state)

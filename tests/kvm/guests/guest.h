@@ -144,5 +144,62 @@ ap_gdt:
 	.quad	0x00cf93000000ffff
 	.endm
 
+#define IDT 0x210000
+#define STACK 0x220000
+
+	/* Interrupts with @vector go to @handler, once lidt took idtr. */
+	.macro gate vector, handler
+	movl	$\handler, %eax
+	movw	%ax, IDT + 8 * \vector
+	movw	$0x10, IDT + 8 * \vector + 2
+	movw	$0x8e00, IDT + 8 * \vector + 4
+	shrl	$16, %eax
+	movw	%ax, IDT + 8 * \vector + 6
+	.endm
+
+	.macro idt_code
+	.balign	8
+idtr:	.word	8 * 256 - 1
+	.long	IDT
+	.endm
+
+	.macro out value, port
+	movb	$\value, %al
+	outb	%al, $\port
+	.endm
+
+	/* Both PICs: vectors from 0x20 and 0x28, these inputs masked. */
+	.macro pics first_mask, second_mask
+	out	0x11, 0x20
+	out	0x20, 0x21
+	out	0x04, 0x21
+	out	0x01, 0x21
+	out	\first_mask, 0x21
+	out	0x11, 0xa0
+	out	0x28, 0xa1
+	out	0x02, 0xa1
+	out	0x01, 0xa1
+	out	\second_mask, 0xa1
+	.endm
+
+	/* The FIFOs of ttyS0 are on; DX and AL change. */
+	.macro serial_fifos
+	movl	$(SERIAL0 + 2), %edx
+	movb	$1, %al
+	outb	%al, %dx
+	.endm
+
+	/* The end, when all has left ttyS0. */
+	.macro serial_end
+	movl	$(SERIAL0 + 5), %edx
+1:	inb	%dx, %al
+	testb	$0x40, %al		/* TEMT */
+	jz	1b
+	xorl	%eax, %eax
+	outb	%al, $DEBUG_EXIT
+1:	hlt
+	jmp	1b
+	.endm
+
 #endif
 #endif

@@ -6,51 +6,24 @@
  */
 #include "guest.h"
 
-#define IDT 0x210000
-#define STACK 0x220000
 #define SERIAL_VECTOR 0x24	/* IRQ 4, of the first PIC */
 #define POWER_VECTOR 0x29	/* IRQ 9, of the second */
 #define POWER 0x600
 #define POWER_EVENT (POWER + 3)
 #define SLEEP_S5 0x34
 
-	.macro	gate vector handler
-	movl	$\handler, %eax
-	movw	%ax, IDT + 8 * \vector
-	movw	$0x10, IDT + 8 * \vector + 2
-	movw	$0x8e00, IDT + 8 * \vector + 4
-	shrl	$16, %eax
-	movw	%ax, IDT + 8 * \vector + 6
-	.endm
-
-	.macro	out value, port
-	movb	$\value, %al
-	outb	%al, $\port
-	.endm
-
 	.globl	_start
 _start:
 	cli
-	gate	SERIAL_VECTOR serial
-	gate	POWER_VECTOR power
+	gate	SERIAL_VECTOR, serial
+	gate	POWER_VECTOR, power
 	lidt	idtr
 
-	/* Both PICs; open are inputs 4 and 9, and 2 that joins them. */
-	out	0x11, 0x20
-	out	0x20, 0x21
-	out	0x04, 0x21
-	out	0x01, 0x21
-	out	0xeb, 0x21
-	out	0x11, 0xa0
-	out	0x28, 0xa1
-	out	0x02, 0xa1
-	out	0x01, 0xa1
-	out	0xfd, 0xa1
+	/* Open are inputs 4 and 9, and 2 that joins the two. */
+	pics	0xeb, 0xfd
 
-	/* FIFOs on, interrupt on input; it is ready to say so. */
-	movl	$(SERIAL0 + 2), %edx
-	movb	$1, %al
-	outb	%al, %dx
+	/* Interrupt on input; it is ready to say so. */
+	serial_fifos
 	movl	$(SERIAL0 + 1), %edx
 	outb	%al, %dx
 	start_aps
@@ -105,6 +78,4 @@ greeting_end:
 farewell:
 	.ascii	"off\r\n"
 farewell_end:
-	.balign	8
-idtr:	.word	8 * 256 - 1
-	.long	IDT
+	idt_code

@@ -6,50 +6,22 @@
  */
 #include "guest.h"
 
-#define IDT 0x210000
-#define STACK 0x220000
-
-	.macro	gate vector
-	movl	$handler_\vector, %eax
-	movw	%ax, IDT + 8 * \vector
-	movw	$0x10, IDT + 8 * \vector + 2
-	movw	$0x8e00, IDT + 8 * \vector + 4
-	shrl	$16, %eax
-	movw	%ax, IDT + 8 * \vector + 6
-	.endm
-
 	.macro	handler vector, eoi
-handler_\vector:
 	movb	$\vector, %al
 	movl	$IRQ_VECTOR, %edx
 	outb	%al, %dx
 	jmp	\eoi
 	.endm
 
-	.macro	out value, port
-	movb	$\value, %al
-	outb	%al, $\port
-	.endm
-
 	.globl	_start
 _start:
 	cli
-	gate	IRQ_PIC_VECTOR
-	gate	IRQ_IOAPIC_VECTOR
-	gate	IRQ_MSI_VECTOR
+	gate	IRQ_PIC_VECTOR, on_pic
+	gate	IRQ_IOAPIC_VECTOR, on_ioapic
+	gate	IRQ_MSI_VECTOR, on_msi
 	lidt	idtr
 
-	/* Both PICs: vectors from 0x20 and 0x28, all inputs masked. */
-	out	0x11, 0x20
-	out	0x20, 0x21
-	out	0x04, 0x21
-	out	0x01, 0x21
-	out	0xff, 0x21
-	out	0x11, 0xa0
-	out	0x28, 0xa1
-	out	0x02, 0xa1
-	out	0x01, 0xa1
-	out	0xff, 0xa1
+	pics	0xff, 0xff
 
 	movl	$IRQ_MODE, %edx
 	inb	%dx, %al
@@ -72,8 +44,11 @@ wait:
 1:	hlt
 	jmp	1b
 
+on_pic:
 	handler	IRQ_PIC_VECTOR, eoi_pic
+on_ioapic:
 	handler	IRQ_IOAPIC_VECTOR, eoi_apic
+on_msi:
 	handler	IRQ_MSI_VECTOR, eoi_apic
 eoi_pic:
 	out	0x20, 0x20
@@ -82,6 +57,4 @@ eoi_apic:
 	movl	$0, LAPIC + 0xb0
 	jmp	wait
 
-	.balign	8
-idtr:	.word	8 * 256 - 1
-	.long	IDT
+	idt_code

@@ -5,9 +5,7 @@
 	.globl	_start
 _start:
 	cli
-	movl	$(SERIAL0 + 2), %edx
-	movb	$1, %al			/* FIFOs on */
-	outb	%al, %dx
+	serial_fifos
 	movl	$SERIAL_BYTES, %edx
 	inl	%dx, %eax
 	movl	%eax, %ebp
@@ -23,11 +21,4 @@ next:
 	decl	%ebp
 	jnz	next
 
-	movl	$(SERIAL0 + 5), %edx
-1:	inb	%dx, %al
-	testb	$0x40, %al		/* TEMT */
-	jz	1b
-	xorl	%eax, %eax
-	outb	%al, $DEBUG_EXIT
-1:	hlt
-	jmp	1b
+	serial_end

@@ -12,9 +12,7 @@
 _start:
 	cli
 	cld
-	movl	$(SERIAL0 + 2), %edx
-	movb	$1, %al			/* FIFOs on */
-	outb	%al, %dx
+	serial_fifos
 	movl	$SERIAL_BYTES, %edx
 	inl	%dx, %eax
 	movl	%eax, %ebp
@@ -49,11 +47,4 @@ burst:
 	subl	%ebx, %ebp
 	jnz	burst
 
-	movl	$(SERIAL0 + 5), %edx
-1:	inb	%dx, %al
-	testb	$0x40, %al		/* TEMT: all has left */
-	jz	1b
-	xorl	%eax, %eax
-	outb	%al, $DEBUG_EXIT
-1:	hlt
-	jmp	1b
+	serial_end
