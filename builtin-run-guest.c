@@ -183,6 +183,8 @@ static void put_records(FILE *out, const struct run_guest *guest,
 {
 	for (unsigned int i = 0; i < guest->list.count; i++)
 		put(out, "module", guest->list.names[i]);
+	if (options->transport)
+		put(out, "mmio", "1");
 	fwrite(guest->rootfs.config, 1, guest->rootfs.config_bytes, out);
 	for (unsigned int i = 0; i < options->nr_devices; i++) {
 		const struct net_options *net = options->devices[i].config;

@@ -42,6 +42,7 @@ static void read_config(struct init *init)
 	/* With the NUL that memory has behind it. */
 	init->config_len = (size_t)len + 1;
 	init->tty = config_find(init, "tty=", NULL) != NULL;
+	init->mmio = config_find(init, "mmio=", NULL) != NULL;
 }
 
 /* ---- the host ------------------------------------------------------------ */
@@ -218,6 +219,7 @@ void init_main(void)
 	load_modules(&init);
 	ports_open(&init);
 	say_hello(&init);
+	devices_without_driver(&init);
 	mount_root(&init);
 	net_up(&init);
 	receive_start(&init, &size);

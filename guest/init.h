@@ -26,6 +26,7 @@ struct init {
 	int ports[PORT_COUNT]; /* -1: not found yet */
 	bool host_listens; /* on the control port */
 	bool tty;
+	bool mmio; /* devices are on virtio-mmio, not PCI */
 	int signals; /* a signalfd */
 };
 
@@ -60,6 +61,9 @@ void uevents_open(struct init *init);
 
 /* Wait until all ports are there and lkvm is at their other ends. */
 void ports_open(struct init *init);
+
+/* Tell the user which devices nobody drives; after that the command runs. */
+void devices_without_driver(struct init *init);
 
 /* ---- mounts.c ------------------------------------------------------------ */
 

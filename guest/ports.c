@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The ports to lkvm: waiting for their devices, and telling what the kernel
- * lacks when there can be none.
+ * lacks when there can be none; and what it lacks for other devices.
  */
 #include <linux/netlink.h>
+#include <linux/virtio_ids.h>
 #include <sys/socket.h>
 
 #include "init.h"
 
 #define PORTS_FOLDER "/sys/class/virtio-ports"
+#define DEVICES_FOLDER "/sys/bus/virtio/devices"
 
 /* All devices are there by then, or something is wrong. */
 #define PORTS_TIMEOUT_MS 30000
@@ -75,22 +77,103 @@ static bool folder_has_entries(const char *path)
  */
 static void check_drivers(struct init *init)
 {
-	if (!sys_access("/sys/bus/virtio/drivers/virtio_console"))
-		return;
-	init_fail(init, "this kernel has no driver for virtio's console ports",
-		  NULL, 0, "CONFIG_VIRTIO_CONSOLE, or module virtio_console");
+	if (sys_access("/sys/bus/virtio"))
+		init_fail(init, "this kernel has no virtio", NULL, 0,
+			  init->mmio ? "CONFIG_VIRTIO_MMIO and "
+				       "CONFIG_VIRTIO_CONSOLE, or modules "
+				       "virtio_mmio and virtio_console" :
+				       "CONFIG_VIRTIO_PCI and "
+				       "CONFIG_VIRTIO_CONSOLE, or modules "
+				       "virtio_pci and virtio_console");
+	if (sys_access("/sys/bus/virtio/drivers/virtio_console"))
+		init_fail(init,
+			  "this kernel has no driver for virtio's console "
+			  "ports",
+			  NULL, 0,
+			  "CONFIG_VIRTIO_CONSOLE, or module virtio_console");
 }
 
 static void check_devices(struct init *init)
 {
-	if (folder_has_entries("/sys/bus/virtio/devices"))
+	if (folder_has_entries(DEVICES_FOLDER))
 		return;
+	if (init->mmio)
+		init_fail(init, "this kernel has no driver for virtio on MMIO",
+			  NULL, 0, "CONFIG_VIRTIO_MMIO, or module virtio_mmio");
 	if (folder_has_entries("/sys/bus/pci/devices"))
 		init_fail(init, "this kernel has no driver for virtio on PCI",
 			  NULL, 0, "CONFIG_VIRTIO_PCI, or module virtio_pci");
 	init_fail(init, "this kernel finds no virtio devices", NULL, 0,
-		  "CONFIG_PCI and CONFIG_VIRTIO_PCI; with "
-		  "--virtio-transport=mmio, CONFIG_VIRTIO_MMIO");
+		  "CONFIG_PCI and CONFIG_VIRTIO_PCI");
+}
+
+/* The device's type, which sysfs prints as "0x0001"; 0: not known. */
+static unsigned int device_type(const char *folder)
+{
+	struct text path = { 0 };
+	char digits[8] = "";
+	unsigned int type = 0;
+	int fd;
+
+	text_add(&path, folder);
+	text_add(&path, "/device");
+	fd = sys_open(path.data, O_RDONLY, 0);
+	sys_read(fd, digits, sizeof(digits) - 1);
+	sys_close(fd);
+	for (size_t i = 2; i < 6; i++) {
+		char c = digits[i];
+
+		type = type << 4 |
+		       (unsigned int)(c >= 'a' ? c - 'a' + 10 : c - '0');
+	}
+	return digits[0] ? type : 0;
+}
+
+static const char *driver_of(unsigned int type)
+{
+	switch (type) {
+	case VIRTIO_ID_NET:
+		return "the network device (CONFIG_VIRTIO_NET, or module "
+		       "virtio_net)";
+	case VIRTIO_ID_BLOCK:
+		return "disks (CONFIG_VIRTIO_BLK, or module virtio_blk)";
+	case VIRTIO_ID_RNG:
+		return "the entropy device (CONFIG_HW_RANDOM_VIRTIO, or module "
+		       "virtio_rng)";
+	case VIRTIO_ID_BALLOON:
+		return "the balloon (CONFIG_VIRTIO_BALLOON, or module "
+		       "virtio_balloon)";
+	case VIRTIO_ID_9P:
+		return "shared folders (CONFIG_NET_9P_VIRTIO, or module "
+		       "9pnet_virtio)";
+	case VIRTIO_ID_VSOCK:
+		return "the socket device (CONFIG_VIRTIO_VSOCKETS, or module "
+		       "vmw_vsock_virtio_transport)";
+	}
+	return NULL;
+}
+
+void devices_without_driver(struct init *init)
+{
+	struct folder folder;
+	const char *name;
+
+	folder_open(&folder, DEVICES_FOLDER);
+	while ((name = folder_next(&folder))) {
+		struct text path = { 0 }, line = { 0 };
+		const char *driver;
+
+		text_add(&path, DEVICES_FOLDER "/");
+		text_add(&path, name);
+		driver = driver_of(device_type(path.data));
+		text_add(&path, "/driver");
+		if (!driver || !sys_access(path.data))
+			continue;
+		text_add(&line, "this kernel has no driver for ");
+		text_add(&line, driver);
+		init_send(init, GUEST_SAY, line.data, line.len);
+	}
+	sys_close(folder.fd);
 }
 
 /* ---- the ports ----------------------------------------------------------- */

@@ -413,10 +413,10 @@ static void print_tail(struct vm *vm)
 }
 
 /*
- * The guest has ended, the command has not told how it did: was that before it
- * ran?
+ * The guest has ended, and the command has not told how it did. Once it has run
+ * the guest's end is judged as without one: it may have been the command's work.
  */
-static int status_without_command(struct vm *vm)
+static bool has_command_run(struct vm *vm)
 {
 	const char *how = vm->end == VM_END_RESET ? "reset itself" :
 						    "powered off";
@@ -426,12 +426,15 @@ static int status_without_command(struct vm *vm)
 	case COMMAND_HELLO:
 		log_err("vm", "the guest %s before the command ran", how);
 		print_tail(vm);
-		return STATUS_LKVM_FAILED;
+		return false;
 	default:
 		break;
 	}
-	log_err("vm", "the guest %s before the command ended", how);
-	return vm->end == VM_END_RESET ? STATUS_RESET : STATUS_OK;
+	log_warn("vm",
+		 "the guest %s before the command ended, whose status is not "
+		 "known",
+		 how);
+	return true;
 }
 
 /* Then it is no news what the guest does after that. */
@@ -452,8 +455,9 @@ static int status_of_end(struct vm *vm)
 	if (command_is_over(vm))
 		return guest_command_status(vm->command);
 	if (vm->command &&
-	    (vm->end == VM_END_POWEROFF || vm->end == VM_END_RESET))
-		return status_without_command(vm);
+	    (vm->end == VM_END_POWEROFF || vm->end == VM_END_RESET) &&
+	    !has_command_run(vm))
+		return STATUS_LKVM_FAILED;
 	switch (vm->end) {
 	case VM_END_NONE:
 	case VM_END_POWEROFF:

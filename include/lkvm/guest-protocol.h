@@ -23,6 +23,7 @@
  *	cwd=PATH	where it starts; it is an error if that is not there
  *	try-cwd=PATH	the same, or else in /
  *	user=NAME	whom it runs as; or user=UID[:GID]; default root
+ *	mmio=1		devices are on virtio-mmio, and not on PCI
  *	tty=1		it gets a pseudo-terminal, and stderr is stdout
  *
  * Then, over ports of a virtio console device:

@@ -257,6 +257,31 @@ test_exec_missing() {
 	same lines "$(wc -l <errors)" 1
 }
 
+# All that it takes is named at once.
+test_exec_no_virtio() {
+	without virtio virtio_ring virtio_pci virtio_pci_modern_dev \
+		virtio_pci_legacy_dev virtio_mmio virtio_console
+	exec_in_guest -- true
+	ended 125
+	same line "$(<errors)" "lkvm: this kernel has no virtio (CONFIG_VIRTIO_PCI and CONFIG_VIRTIO_CONSOLE, or modules virtio_pci and virtio_console)"
+}
+
+test_exec_no_virtio_mmio() {
+	without virtio_mmio
+	exec_in_guest --virtio-transport mmio -- true
+	ended 125
+	same line "$(<errors)" "lkvm: this kernel has no driver for virtio on MMIO (CONFIG_VIRTIO_MMIO, or module virtio_mmio)"
+}
+
+# What the command itself does not need does not keep it from running.
+test_exec_no_drivers() {
+	without virtio_balloon virtio-rng
+	exec_in_guest --balloon --rng -- sh -c 'exit 3'
+	ended 3
+	same lines "$(sort errors)" "lkvm: this kernel has no driver for the balloon (CONFIG_VIRTIO_BALLOON, or module virtio_balloon)
+lkvm: this kernel has no driver for the entropy device (CONFIG_HW_RANDOM_VIRTIO, or module virtio_rng)"
+}
+
 test_exec_wrong_kind() {
 	need_image i686
 	modules=$images/i686/root/lib/modules
@@ -309,11 +334,12 @@ test_exec_timeout() {
 	same stdout "$(<out)" begun
 }
 
-test_exec_poweroff() {
-	exec_in_guest -- poweroff -f
-	ended 0
-	grep -q '^lkvm: the guest powered off before the command ended' errors ||
-		fail "that was not said"
+# test_exec_ends STATUS WORD COMMAND [OPTION...]: it is the guest that ends.
+test_exec_ends() {
+	exec_in_guest "${@:4}" -- "$3" -f
+	ended "$1"
+	grep -qx "lkvm: warning: the guest $2.* before the command ended, whose status is not known" \
+		errors || fail "that was not said"
 }
 
 for number in 0 7 255; do
@@ -346,10 +372,17 @@ promise "-- COMMAND: a kernel without virtio_console" test_exec_missing \
 	virtio_console CONFIG_VIRTIO_CONSOLE
 promise "-- COMMAND: a kernel without virtio_pci" test_exec_missing \
 	virtio_pci CONFIG_VIRTIO_PCI
+promise "-- COMMAND: a kernel without virtio" test_exec_no_virtio
+promise "-- COMMAND: a kernel without virtio_mmio" test_exec_no_virtio_mmio
+promise "-- COMMAND: drivers of other devices that are missing are told" \
+	test_exec_no_drivers
 promise "-- COMMAND: a kernel of another kind" test_exec_wrong_kind
 promise "-- COMMAND: the network is set up" test_exec_network
 promise "-- COMMAND: an initrd that is none" test_exec_broken_initrd
 promise "-- COMMAND: status 255 after a panic" test_exec_panic
 promise "-- COMMAND: over virtio-mmio" test_exec_mmio
 promise "-- COMMAND: status 124 after --timeout" test_exec_timeout
-promise "-- COMMAND: a guest that powers off" test_exec_poweroff
+promise "-- COMMAND: a guest that powers off has status 0" \
+	test_exec_ends 0 powered poweroff
+promise "-- COMMAND: a guest that resets has status 252 with --on-reset=fail" \
+	test_exec_ends 252 reset reboot --on-reset=fail
