@@ -2,12 +2,16 @@
 /* Messages on stderr: see log.h. */
 #include <ctype.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include <lkvm/log.h>
+
+/* Until a reader of stderr that does not read is taken for none. */
+#define STUCK_MS 500
 
 /* A property of the process, as stderr is: the one exception to rule 4. */
 static _Atomic int log_level_now = LOG_LEVEL_WARNING;
@@ -17,9 +21,30 @@ void log_set_level(enum log_level level)
 	atomic_store(&log_level_now, (int)level);
 }
 
+/* Nobody reads stderr; set while lines are lost. As log_level_now. */
+static _Atomic bool log_stuck;
+
 static bool log_enabled(enum log_level level)
 {
 	return (int)level <= atomic_load(&log_level_now);
+}
+
+/*
+ * Who logs has other things to do, and a full pipe, or a terminal that was
+ * stopped, may never have room: the first line waits for it for a while, later
+ * ones do not.
+ */
+static bool log_has_room(void)
+{
+	struct pollfd room = { .fd = STDERR_FILENO, .events = POLLOUT };
+	int timeout = atomic_load(&log_stuck) ? 0 : STUCK_MS;
+	int ready;
+
+	do {
+		ready = poll(&room, 1, timeout);
+	} while (ready < 0 && errno == EINTR);
+	atomic_store(&log_stuck, !ready);
+	return ready;
 }
 
 static void PRINTF_LIKE(4, 0)
@@ -52,7 +77,8 @@ static void PRINTF_LIKE(4, 0)
 		line[len++] = '\r';
 	line[len++] = '\n';
 	/* One write a line: threads do not mix their words. */
-	(void)!write(STDERR_FILENO, line, len);
+	if (log_has_room())
+		(void)!write(STDERR_FILENO, line, len);
 	errno = saved_errno;
 }
 
