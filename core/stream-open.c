@@ -211,8 +211,14 @@ static int open_fd(struct stream *s, const char *number)
 	if (fstat((int)fd, &st) || !S_ISREG(st.st_mode))
 		s->out_fd = open(path,
 				 O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (s->out_fd < 0)
-		s->out_fd = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+	if (s->out_fd < 0) {
+		int flags = fcntl((int)fd, F_GETFL);
+
+		if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY)
+			errno = EBADF;
+		else
+			s->out_fd = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+	}
 	return s->out_fd < 0 ? failed(s, "use", path) : 0;
 }
 

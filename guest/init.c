@@ -219,8 +219,8 @@ void init_main(void)
 	load_modules(&init);
 	ports_open(&init);
 	say_hello(&init);
-	devices_without_driver(&init);
 	mount_root(&init);
+	devices_without_driver(&init);
 	net_up(&init);
 	receive_start(&init, &size);
 	command_start(&init, &size, &command);

@@ -155,25 +155,32 @@ static const char *driver_of(unsigned int type)
 
 void devices_without_driver(struct init *init)
 {
+	struct text line = { 0 };
 	struct folder folder;
+	uint64_t told = 0; /* types */
 	const char *name;
 
 	folder_open(&folder, DEVICES_FOLDER);
 	while ((name = folder_next(&folder))) {
-		struct text path = { 0 }, line = { 0 };
-		const char *driver;
+		struct text path = { 0 };
+		unsigned int type;
 
 		text_add(&path, DEVICES_FOLDER "/");
 		text_add(&path, name);
-		driver = driver_of(device_type(path.data));
+		type = device_type(path.data);
 		text_add(&path, "/driver");
-		if (!driver || !sys_access(path.data))
+		if (!driver_of(type) || told >> type & 1 ||
+		    !sys_access(path.data))
 			continue;
-		text_add(&line, "this kernel has no driver for ");
-		text_add(&line, driver);
-		init_send(init, GUEST_SAY, line.data, line.len);
+		text_add(&line, told ? ", nor for " :
+				       "this kernel has no driver for ");
+		text_add(&line, driver_of(type));
+		told |= 1ULL << type;
 	}
 	sys_close(folder.fd);
+	/* In one line: of many at once, the host drops some. */
+	if (told)
+		init_send(init, GUEST_SAY, line.data, line.len);
 }
 
 /* ---- the ports ----------------------------------------------------------- */

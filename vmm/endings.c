@@ -413,10 +413,11 @@ static void print_tail(struct vm *vm)
 }
 
 /*
- * The guest has ended, and the command has not told how it did. Once it has run
- * the guest's end is judged as without one: it may have been the command's work.
+ * The guest has ended, and the command has not told how it did: say so. True if
+ * the command has run; then the guest's end is judged as without one, for it may
+ * have been the command's work.
  */
-static bool has_command_run(struct vm *vm)
+static bool judge_under_command(struct vm *vm)
 {
 	const char *how = vm->end == VM_END_RESET ? "reset itself" :
 						    "powered off";
@@ -456,7 +457,7 @@ static int status_of_end(struct vm *vm)
 		return guest_command_status(vm->command);
 	if (vm->command &&
 	    (vm->end == VM_END_POWEROFF || vm->end == VM_END_RESET) &&
-	    !has_command_run(vm))
+	    !judge_under_command(vm))
 		return STATUS_LKVM_FAILED;
 	switch (vm->end) {
 	case VM_END_NONE:

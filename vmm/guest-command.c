@@ -353,7 +353,10 @@ static void on_wake(void *opaque, uint32_t events)
 	pthread_mutex_lock(&c->lock);
 	refused = c->in_refused;
 	c->in_refused = false;
-	if (got > 0)
+	/* Nothing counts after the last message, nor may it fill the buffer. */
+	if (c->state >= COMMAND_EXITED)
+		c->in_len = 0;
+	else if (got > 0)
 		wake_locked(c);
 	pthread_mutex_unlock(&c->lock);
 	if (refused && c->control.frontend)

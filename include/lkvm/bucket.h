@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A token bucket: so much a second, and what a tenth of a second brings at
- * once, or more. Whatever passes may overdraw it: so something large passes a small
- * limit, and is paid for by those after it.
+ * once, or more. Whatever passes may overdraw it: so something large passes a
+ * small limit, and is paid for by those after it.
  *
  * Told by time instead of tokens: by when the bucket will be full again. It is
  * empty if that takes as long as what it holds, or more.

@@ -92,8 +92,8 @@ int client_set_all(struct client_set *set);
 void client_set_release(struct client_set *set);
 
 /*
- * From now on all of @set have CLIENT_GLANCE_NS together, so that those that do
- * not answer cost no more time than one of them.
+ * From now on all of @set have CLIENT_GLANCE_NS together, and a little for each,
+ * so that those that do not answer cost no more time than one of them.
  */
 void client_set_glance(struct client_set *set);
 

@@ -21,7 +21,7 @@
 struct throttle_limit {
 	uint64_t rate; /* 0: no limit */
 	uint64_t max; /* not less than @rate; 0: none */
-	uint64_t seconds; /* of @max; not 0 */
+	uint64_t seconds; /* of @max; not 0 with one */
 };
 
 /* max * seconds may be what @rate brings in this time, and not more. */

@@ -166,7 +166,8 @@ interrupt() {
 		status=0
 		wait $! || status=$?
 		[ "$status" = "${signal#*:}" ]
-		grep -q off said
+		grep -q '^off' said
+		[ "$(grep -c forced said)" = 0 ]
 		rm said
 	done
 }

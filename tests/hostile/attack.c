@@ -33,7 +33,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/io.h>
-#include <sys/io.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>

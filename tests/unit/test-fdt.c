@@ -119,10 +119,10 @@ static void interrupts_go_to_the_ioapic(void **state)
 						   "intel,ce4100-ioapic"),
 			 0);
 	assert_int_equal(cell(tree, ioapic, "reg", 1), X86_IOAPIC_BASE);
-	/* Slot 9, INTA, as everywhere. */
 	assert_int_equal(cell(tree, pci, "ranges", 7), 0x01000000);
 	assert_int_equal(cell(tree, pci, "ranges", 9), X86_PCI_PORTS);
 	assert_int_equal(cell(tree, pci, "ranges", 13), X86_PCI_PORTS_COUNT);
+	/* Slot 9, INTA, as everywhere. */
 	assert_int_equal(cell(tree, pci, "interrupt-map", 9 * 7), 9 << 11);
 	assert_int_equal(cell(tree, pci, "interrupt-map", 9 * 7 + 3), 1);
 	assert_int_equal(cell(tree, pci, "interrupt-map", 9 * 7 + 4), phandle);

@@ -525,6 +525,9 @@ IN_CHILD(another_version_ends_it)
 IN_CHILD(the_last_message_is_the_last_one)
 {
 	const struct guest_header wrong = { htole32(GUEST_CLOSED + 1), 0 };
+	const struct guest_header large = { htole32(GUEST_SAY),
+					    htole32(GUEST_MESSAGE_MAX + 1) };
+	static const char more[2 * GUEST_MESSAGE_MAX];
 	struct streams streams;
 	struct guest *guest;
 
@@ -536,6 +539,13 @@ IN_CHILD(the_last_message_is_the_last_one)
 	send_exit(guest, 7, 5, 0);
 	send_message(guest, GUEST_FAILED, "after all", 9);
 	say(guest, CONTROL, &wrong, sizeof(wrong));
+	settle(guest);
+	/* However much there is: nobody waits for room. */
+	CHECK(say(guest, CONTROL, &large, sizeof(large)) == sizeof(large));
+	for (unsigned int i = 0; i < 8; i++) {
+		settle(guest);
+		CHECK(say(guest, CONTROL, more, sizeof(more)) == sizeof(more));
+	}
 	settle(guest);
 	CHECK(say(guest, STDIO, "hello", 5) == 5);
 	expect_end(guest, 7, "");
