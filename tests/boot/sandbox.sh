@@ -128,8 +128,9 @@ test_folder_root() {
 	END
 	chmod +x folder/sbin/init
 	mkdir -p add
-	boot generic "" -d folder -p "console=ttyS0 panic=-1 quiet root=/dev/root
-		rootfstype=9p rw"
+	# On one line: the initrd's script reads no more.
+	boot generic "" -d folder \
+		-p "console=ttyS0 panic=-1 quiet root=/dev/root rootfstype=9p rw"
 	ended 0
 	says 'init of the folder'
 	same "what it wrote" "$(<folder/made)" made

@@ -245,7 +245,8 @@ test_vhost() {
 	same "what came" "$(cat got)" hello
 	same "what came back" \
 		"$(echo abc | socat -t 60 - VSOCK-CONNECT:77:5000)" abc
-	! "$lkvm" run -n mode=none -k "$images/cloud/bzImage" --vsock 77 2>second ||
+	! "$lkvm" run --nodefaults -n mode=none -k "$images/cloud/bzImage" \
+		--vsock 77 2>second ||
 		fail "a second one has the CID, too"
 	same "its message" "$(cat second)" "lkvm: --vsock: another virtual \
 machine of this host has the CID 77"
