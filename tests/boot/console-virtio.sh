@@ -195,6 +195,7 @@ test_ports_reload() {
 			modprobe virtio_console
 			port b
 			port p1
+			echo ready $i
 			read -r line <$port
 			echo load $i: $line
 			echo back $i >$port
@@ -203,6 +204,8 @@ test_ports_reload() {
 		done' --port name=p1,to=pipe:p --port name=b,to=null
 	exec 4<>p.out
 	for i in 1 2 3; do
+		# Sooner, it would be the last driver's, which goes.
+		await "^ready $i"
 		echo line $i >p.in
 		read -r line <&4
 		same "line $i" "$line" "back $i"
