@@ -7,7 +7,7 @@ load helpers
 # The default variant, whatever make started this; its job server's file
 # descriptors would be bats' own here.
 make_here() {
-	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC make -s -C "$top" "$@"
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC -u SAN make -s -C "$top" "$@"
 }
 
 commands_of_help() {

@@ -157,6 +157,8 @@ wait_until() {
 terminal() {
 	{
 		echo 'stty -g >before'
+		# A crash is a crash under the address sanitizer, too.
+		echo 'export ASAN_OPTIONS=handle_segv=0'
 		printf '%q ' "$LKVM" "$@"
 		echo '; printf "\nstatus %s\n" $?; stty -g >after; exec cat'
 	} >at-terminal
