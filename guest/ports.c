@@ -156,7 +156,7 @@ static const char *driver_of(unsigned int type)
 void devices_without_driver(struct init *init)
 {
 	struct text line = { 0 };
-	struct folder folder;
+	struct folder folder = { 0 }; /* for analyzers, which know no sys() */
 	uint64_t told = 0; /* types */
 	const char *name;
 
