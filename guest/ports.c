@@ -33,9 +33,10 @@ struct folder {
 
 static void folder_open(struct folder *folder, const char *path)
 {
-	folder->fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
-	folder->at = 0;
-	folder->len = 0;
+	/* The entries too: analyzers do not know what sys() fills. */
+	*folder = (struct folder) {
+		.fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0),
+	};
 }
 
 /* The next entry's name that is not hidden, or NULL. */
@@ -156,7 +157,7 @@ static const char *driver_of(unsigned int type)
 void devices_without_driver(struct init *init)
 {
 	struct text line = { 0 };
-	struct folder folder = { 0 }; /* for analyzers, which know no sys() */
+	struct folder folder;
 	uint64_t told = 0; /* types */
 	const char *name;
 
