@@ -477,36 +477,31 @@ void aml_pci_window(struct aml *aml, uint64_t base, uint64_t len)
 	put32(aml, len);
 }
 
-/* 6.4.3.5.3, of the same kind for ports */
-void aml_pci_ports(struct aml *aml, uint64_t base, uint64_t len)
-{
-	if (!len || len > UINT16_MAX || base > UINT16_MAX + 1ULL - len) {
-		fail(aml, -EINVAL);
-		return;
-	}
-	put8(aml, TAG_WORD_SPACE);
-	put16(aml, 3 + 5 * sizeof(uint16_t));
-	put8(aml, SPACE_IO);
-	put8(aml, SPACE_PRODUCER | SPACE_MIN_MAX_FIXED);
-	put8(aml, SPACE_ENTIRE_RANGE);
-	put16(aml, 0);
-	put16(aml, (uint16_t)base);
-	put16(aml, (uint16_t)(base + len - 1));
-	put16(aml, 0);
-	put16(aml, (uint16_t)len);
-}
-
 /* 6.4.3.5.3 */
-void aml_bus_numbers(struct aml *aml, uint16_t first, uint16_t last)
+static void put_word_space(struct aml *aml, uint8_t type, uint8_t type_flags,
+			   uint16_t first, uint16_t last)
 {
 	put8(aml, TAG_WORD_SPACE);
 	put16(aml, 3 + 5 * sizeof(uint16_t));
-	put8(aml, SPACE_BUS);
+	put8(aml, type);
 	put8(aml, SPACE_PRODUCER | SPACE_MIN_MAX_FIXED);
-	put8(aml, 0);
+	put8(aml, type_flags);
 	put16(aml, 0);
 	put16(aml, first);
 	put16(aml, last);
 	put16(aml, 0);
 	put16(aml, last - first + 1);
+}
+
+void aml_pci_ports(struct aml *aml, uint64_t base, uint64_t len)
+{
+	if (!len || len > UINT16_MAX || base > UINT16_MAX + 1ULL - len)
+		fail(aml, -EINVAL);
+	put_word_space(aml, SPACE_IO, SPACE_ENTIRE_RANGE, (uint16_t)base,
+		       (uint16_t)(base + len - 1));
+}
+
+void aml_bus_numbers(struct aml *aml, uint16_t first, uint16_t last)
+{
+	put_word_space(aml, SPACE_BUS, 0, first, last);
 }
