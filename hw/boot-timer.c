@@ -18,14 +18,6 @@ struct boot_timer {
 	struct bus_region region;
 };
 
-static uint64_t boot_timer_read(void *opaque, uint64_t offset, unsigned int len)
-{
-	(void)opaque;
-	(void)offset;
-	(void)len;
-	return 0;
-}
-
 static void boot_timer_write(void *opaque, uint64_t offset, uint64_t value,
 			     unsigned int len)
 {
@@ -37,7 +29,7 @@ static void boot_timer_write(void *opaque, uint64_t offset, uint64_t value,
 }
 
 static const struct bus_ops boot_timer_bus_ops = {
-	.read = boot_timer_read,
+	.read = bus_read_zero,
 	.write = boot_timer_write,
 };
 

@@ -18,14 +18,6 @@ struct debug_exit {
 	struct bus_region region;
 };
 
-static uint64_t debug_exit_read(void *opaque, uint64_t offset, unsigned int len)
-{
-	(void)opaque;
-	(void)offset;
-	(void)len;
-	return 0;
-}
-
 static void debug_exit_write(void *opaque, uint64_t offset, uint64_t value,
 			     unsigned int len)
 {
@@ -38,7 +30,7 @@ static void debug_exit_write(void *opaque, uint64_t offset, uint64_t value,
 }
 
 static const struct bus_ops debug_exit_bus_ops = {
-	.read = debug_exit_read,
+	.read = bus_read_zero,
 	.write = debug_exit_write,
 };
 

@@ -85,14 +85,6 @@ void pci_notified(struct pci_notify *notify, uint64_t offset)
 
 /* ---- the I/O BAR --------------------------------------------------------- */
 
-static uint64_t bar_read(void *opaque, uint64_t offset, unsigned int len)
-{
-	(void)opaque;
-	(void)offset;
-	(void)len;
-	return 0;
-}
-
 static void bar_write(void *opaque, uint64_t offset, uint64_t value,
 		      unsigned int len)
 {
@@ -102,7 +94,7 @@ static void bar_write(void *opaque, uint64_t offset, uint64_t value,
 }
 
 static const struct bus_ops bar_ops = {
-	.read = bar_read,
+	.read = bus_read_zero,
 	.write = bar_write,
 };
 

@@ -66,6 +66,9 @@ struct bus_cache {
 	struct bus_region *region;
 };
 
+/* A bus_ops.read for what is only written: all bits are zero. */
+uint64_t bus_read_zero(void *opaque, uint64_t offset, unsigned int len);
+
 /* An empty bus. Its regions are not its own; release after the last user. */
 void bus_init(struct bus *bus);
 void bus_release(struct bus *bus);
