@@ -254,9 +254,15 @@ launch() {
 	mv "$scratch/$1.done" "$scratch/$1.status"
 }
 
+# What a test has left behind goes with it: timeout leads a process group.
 attempt() {
+	local status=0 leader
 	timeout -k 5 "$limit" "$0" --one "$1" "$scratch" \
-		</dev/null >"$scratch/$1.log" 2>&1
+		</dev/null >"$scratch/$1.log" 2>&1 &
+	leader=$!
+	wait $leader || status=$?
+	kill -KILL -- -$leader 2>/dev/null || true
+	return $status
 }
 
 # The promises that were kept before the software host died (tests/run).

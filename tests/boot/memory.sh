@@ -21,19 +21,22 @@ idle_end() {
 	ended 0
 }
 
-# with_huge_pages N: so many of 2 MiB are in the host's pool, and on ./huge.
+# with_huge_pages N: so many of 2 MiB are in the host's pool, and on ./huge. The
+# machine has one pool only: one test at a time.
 with_huge_pages() {
 	[ "$(id -u)" = 0 ] || skip "needs root"
 	local pool=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
-	local before
 	[ -e $pool ] || skip "the host's kernel has no hugetlbfs"
-	before=$(<$pool)
+	exec 8>"$scratch/huge-pages"
+	flock 8
+	[ "$(huge_pages Total)" = 0 ] || skip "others use huge pages"
 	mkdir huge
 	mount -t hugetlbfs -o pagesize=2M none huge
-	trap "umount -l '$PWD/huge'; echo $before >$pool" EXIT
-	echo $((before + $1)) >$pool
-	[ $(($(huge_pages Total) - before)) = "$1" ] ||
-		skip "the host has no $1 huge pages"
+	trap "kill -KILL \$(jobs -p) 2>/dev/null || true; wait
+		umount -l '$PWD/huge'; echo 0 >$pool" EXIT
+	echo 1 >/proc/sys/vm/compact_memory
+	echo "$1" >$pool
+	[ "$(huge_pages Total)" = "$1" ] || skip "the host has no $1 huge pages"
 }
 
 # huge_pages Total|Free|Rsvd
