@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
@@ -28,7 +29,8 @@ const struct option_desc stop_options[] = {
 	{ OPTION_UINT, 't', "timeout", "SECONDS",
 	  "how long a VM may take to power off (default: 60)",
 	  .offset = FIELD(seconds), .min = 1, .max = MAX_SECONDS },
-	{ OPTION_FLAG, 'f', "force", NULL, "do not ask the guest; end it now",
+	{ OPTION_FLAG, 'f', "force", NULL,
+	  "do not ask the guest; kill what does not answer",
 	  .offset = FIELD(force) },
 	{ .kind = OPTION_END },
 };
@@ -104,6 +106,25 @@ static int stop_one(struct client *c, void *opaque)
 	return err;
 }
 
+/*
+ * What has not answered: its process is stopped or hangs, and only the kernel
+ * can end it. (Its tap and socket remain; the latter is list's to remove.)
+ */
+static void kill_silent(struct client *c, uint64_t seconds)
+{
+	struct pollfd process = { .fd = -1, .events = POLLIN };
+
+	if (c->err != -ETIMEDOUT || c->pid <= 0)
+		return;
+	process.fd = pidfd_open(c->pid, 0);
+	if (process.fd < 0)
+		return;
+	if (!pidfd_send_signal(process.fd, SIGKILL, NULL, 0) &&
+	    poll(&process, 1, (int)seconds * 1000) > 0)
+		c->err = 0;
+	close(process.fd);
+}
+
 int command_stop(int argc, char **argv)
 {
 	struct stop_options options = { .seconds = DEFAULT_SECONDS };
@@ -113,7 +134,12 @@ int command_stop(int argc, char **argv)
 	if (!client_begin(stop_options, argc, argv, &options, &options.choice,
 			  &set, &status))
 		return status;
+	for (size_t i = 0; i < set.count; i++)
+		set.clients[i].limit_ns = MIN(set.clients[i].limit_ns,
+					      options.seconds * 1000000000ULL);
 	client_set_run(&set, stop_one, &options);
+	for (size_t i = 0; options.force && i < set.count; i++)
+		kill_silent(&set.clients[i], options.seconds);
 	status = client_set_report(&set, options.choice.all);
 	client_set_release(&set);
 	return status;

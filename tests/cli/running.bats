@@ -121,6 +121,23 @@ web $(<web.pid) running 2 16777216" ]
 	ended deaf 0
 }
 
+@test "stop --force kills a VM whose process does not answer" {
+	start web
+	running web
+	kill -STOP "$(<web.pid)"
+	lkvm stop --timeout 1 web
+	[ "$status" = 125 ]
+	[ "$err" = "lkvm: web: it does not answer" ]
+	lkvm stop --timeout 1 --force web
+	[ "$status" = 0 ]
+	[ -z "$out$err" ]
+	status=0
+	wait "$(<web.pid)" || status=$?
+	[ "$status" = 137 ]
+	rm web.pid
+	[ -z "$(states)" ]
+}
+
 @test "pause and resume" {
 	start web
 	start db
