@@ -66,7 +66,7 @@ DISK := disk/engine-aio.c disk/engine-sync.c disk/engine-uring.c \
 	disk/qcow2-backing.c disk/qcow2-cache.c disk/qcow2-compressed.c \
 	disk/qcow2-create.c disk/qcow2-file.c disk/qcow2-io.c disk/qcow2-map.c \
 	disk/qcow2-refcount.c disk/qcow2-repair.c disk/qcow2-request.c \
-	disk/qcow2.c disk/raw.c disk/throttle.c
+	disk/qcow2-resize.c disk/qcow2.c disk/raw.c disk/throttle.c
 NET := net/backend.c net/passt-args.c net/passt.c net/pcap.c net/stream.c \
 	net/tap-setup.c net/tap.c net/unix-socket.c net/vsock-connection.c \
 	net/vsock.c

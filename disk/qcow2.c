@@ -637,4 +637,5 @@ const struct image_ops qcow2_ops = {
 	.queue_release = qcow2_queue_release,
 	.submit = qcow2_submit,
 	.close = qcow2_close,
+	.resize = qcow2_resize,
 };

@@ -154,7 +154,16 @@ static void resize(struct control_call *call)
 
 	if (err == -ENOTSUP)
 		control_fail(call, CONTROL_GENERIC,
-			     "only raw images can be resized");
+			     "%s is a qcow2 image, which can only grow, and "
+			     "only without snapshots of version 2 and without "
+			     "a backing file that is larger",
+			     disk->name);
+	else if (err == -ERANGE)
+		control_fail(call, CONTROL_GENERIC,
+			     "%s cannot have %" PRIu64 " bytes: its L1 table "
+			     "has no room (stop the VM and use qemu-img "
+			     "resize)",
+			     disk->name, size);
 	else if (err)
 		control_fail(call, CONTROL_GENERIC,
 			     "%s cannot have %" PRIu64 " bytes: %s", disk->name,

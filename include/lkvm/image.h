@@ -150,8 +150,8 @@ int image_refresh(struct image *image);
 
 /*
  * Make it @size bytes, a multiple of its blocks; image_refresh() then shows
- * that. Returns 0, -EINVAL, -EROFS, -ENOTSUP (the format cannot), or another
- * -errno of the file. Any thread.
+ * that. Returns 0, -EINVAL, -EROFS, -ENOTSUP and -ERANGE (the format cannot, or
+ * not so), or another -errno of the file. Any thread.
  */
 int image_resize(struct image *image, uint64_t size);
 

@@ -308,6 +308,16 @@ int qcow2_create_overlay(int fd, struct image *base,
 			 const struct image_options *options,
 			 struct image **out);
 
+/* ---- qcow2-resize.c ------------------------------------------------------ */
+
+/*
+ * As image_ops.resize: larger, while requests are in flight. -ENOTSUP if
+ * @size is less than before, or an image of version 2 has snapshots, or the
+ * backing file is larger than the disk was; -ERANGE if the L1 table would have
+ * to move.
+ */
+int qcow2_resize(struct image *image, uint64_t size);
+
 /* ---- qcow2-file.c: system calls on fd; 0 or -errno ----------------------- */
 
 /* What lies past the file's end reads as zeroes. */

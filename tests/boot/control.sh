@@ -27,11 +27,12 @@ control_await() {
 }
 
 test_control_disk() {
-	need socat jq
+	need socat jq qemu-img
 	truncate -s 4M disk
+	qemu-img create -q -f qcow2 disk.qcow2 4M
 	start cloud 'disks
 		until_size() {
-			until [ $(blockdev --getsize64 /dev/vda) = $1 ]; do
+			until [ $(blockdev --getsize64 /dev/${2:-vda}) = $1 ]; do
 				sleep 0.1
 			done
 		}
@@ -41,7 +42,10 @@ test_control_disk() {
 		dd if=/new of=/dev/vda bs=1M oflag=direct 2>/dev/null
 		echo new=$(sha /new)
 		until_size 1048576
-		echo smaller' -d disk,format=raw --control qmp --events events
+		echo smaller
+		until_size 8388608 vdb
+		dd if=/new of=/dev/vdb bs=1M oflag=direct 2>/dev/null' \
+		-d disk,format=raw -d disk.qcow2 --control qmp --events events
 	await '^ready'
 	control_with block_resize '{"device": "vda", "size": 8388608}'
 	await '^new='
@@ -50,9 +54,13 @@ test_control_disk() {
 		jq '.return[0].stats | .wr_bytes, .wr_total_time_ns > 0' |
 		xargs)" "8388608 true"
 	control_with block_resize '{"device": "vda", "size": 1048576}'
+	control_with block_resize '{"device": "vdb", "size": 8388608}'
 	finish
 	ended 0
 	says '^smaller'
+	qemu-img check -q disk.qcow2
+	qemu-img convert -O raw disk.qcow2 grown
+	same "qcow2 disk" "$(sha grown)" "$(value new)"
 	same END "$(jq -c 'select(.event == "END").data' events)" '{"status":0}'
 }
 

@@ -299,12 +299,15 @@ teardown() {
 @test "disks: their sizes and limits while the VM runs" {
 	truncate -s 1M disk.img
 	qemu-img create -q -f qcow2 disk.qcow2 1M
-	start vm --name web -d disk.img,format=raw,iops=50 -d disk.qcow2,ro
+	qemu-img create -q -f qcow2 grows.qcow2 1M
+	start vm --name web -d disk.img,format=raw,iops=50 -d disk.qcow2,ro \
+		-d grows.qcow2
 	ask lkvm/web.sock query-block |
 		jq -c '.[] | [.device, .inserted.drv, .inserted.ro, .inserted.iops, .inserted.bps]' >disks
 	diff disks - <<-'END'
 		["vda","raw",false,50,0]
 		["vdb","qcow2",true,0,0]
+		["vdc","qcow2",false,0,0]
 	END
 	limits='"bps_rd": 0, "bps_wr": 0, "iops_rd": 0, "iops_wr": 0'
 	[ "$(ask lkvm/web.sock block_set_io_throttle \
@@ -331,6 +334,7 @@ teardown() {
 	diff disks - <<-'END'
 		[1000,2000,3,null]
 		[0,null,null,null]
+		[0,null,null,null]
 	END
 	[ "$(ask lkvm/web.sock block_resize '{"device": "vda", "size": 3145728}')" = '{}' ]
 	[ "$(stat -c %s disk.img)" = 3145728 ]
@@ -341,7 +345,13 @@ teardown() {
 	done
 	[ "$(stat -c %s disk.img)" = 3145728 ]
 	ask lkvm/web.sock block_resize '{"device": "vdb", "size": 512}' |
-		grep -q "only raw images can be resized"
+		grep -q "vdb cannot have 512 bytes: Read-only file system"
+	[ "$(ask lkvm/web.sock block_resize '{"device": "vdc", "size": 3145728}')" = '{}' ]
+	[ "$(ask lkvm/web.sock query-block | jq '.[2].inserted.image."virtual-size"')" = 3145728 ]
+	ask lkvm/web.sock block_resize '{"device": "vdc", "size": 512}' |
+		grep -q "vdc is a qcow2 image, which can only grow"
+	ask lkvm/web.sock block_resize '{"device": "vdc", "size": 9223372036854775296}' |
+		grep -q "vdc cannot have 9223372036854775296 bytes: its L1 table has no room"
 }
 
 @test "devices and counters are listed" {

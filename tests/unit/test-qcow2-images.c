@@ -445,6 +445,103 @@ static void format_of_a_backing_file_is_probed_with_a_warning(void **state)
 	disk_close(&disk);
 }
 
+/* ---- growing ------------------------------------------------------------- */
+
+/* What lies behind the L1 table in its cluster is nobody's, and not empty. */
+static void dirty_l1_end(struct fixture *f)
+{
+	const uint64_t garbage[2] = { UINT64_MAX, UINT64_MAX };
+	struct qcow2_header h;
+	int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &h, sizeof(h), 0), sizeof(h));
+	close(fd);
+	patch(f, be64toh(h.l1_table_offset) + be32toh(h.l1_size) * 8ULL,
+	      garbage, sizeof(garbage));
+}
+
+static void grow_and_use(struct fixture *f)
+{
+	struct disk disk;
+
+	memset(f->want + DISK_BYTES, 0, DISK_BYTES);
+	disk_open(&disk, f->path, false, ENGINE_AUTO);
+	assert_int_equal(image_resize(disk.image, 2 * DISK_BYTES), 0);
+	assert_content(f, &disk, 2 * DISK_BYTES);
+	/* Over the old end, and at the new one. */
+	fill_random(&f->random, f->want + DISK_BYTES - 4096, 8192);
+	assert_int_equal(disk_do(&disk, IMAGE_WRITE, DISK_BYTES - 4096,
+				 f->want + DISK_BYTES - 4096, 8192),
+			 0);
+	/* Else the L1 table's entries in between were written as well. */
+	assert_int_equal(disk_do(&disk, IMAGE_FLUSH, 0, NULL, 0), 0);
+	fill_random(&f->random, f->want + 2 * DISK_BYTES - 512, 512);
+	assert_int_equal(disk_do(&disk, IMAGE_WRITE, 2 * DISK_BYTES - 512,
+				 f->want + 2 * DISK_BYTES - 512, 512),
+			 0);
+	disk_close(&disk);
+	check_image(f->path, false);
+	compare_image(f->path, f->want, 2 * DISK_BYTES);
+}
+
+static void disk_grows_while_it_is_used(void **state)
+{
+	static const char *const ways[] = {
+		"-o cluster_size=2k",
+		"-o cluster_size=4k,compat=0.10",
+		"-o cluster_size=64k,lazy_refcounts=on",
+		"-c -o cluster_size=2M",
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		make_content(f, f->want, DISK_BYTES);
+		write_file(f, "raw", f->want, DISK_BYTES);
+		sh(f, "qemu-img convert -f raw -O qcow2 %s raw disk", ways[i]);
+		dirty_l1_end(f);
+		grow_and_use(f);
+	}
+	/* Over a backing file that ends where the disk did. */
+	make_content(f, f->want, DISK_BYTES);
+	write_file(f, "raw", f->want, DISK_BYTES);
+	sh(f, "rm disk && qemu-img create -q -f qcow2 -b raw -F raw disk");
+	grow_and_use(f);
+}
+
+static void refuses_size(struct fixture *f, uint64_t size, int err)
+{
+	struct disk disk;
+	uint64_t before;
+
+	disk_open(&disk, f->path, false, ENGINE_SYNC);
+	before = disk.image->size;
+	assert_int_equal(image_resize(disk.image, size), err);
+	assert_int_equal(disk.image->size, before);
+	disk_close(&disk);
+	check_image(f->path, false);
+}
+
+static void growing_has_limits(void **state)
+{
+	struct fixture *f = *state;
+
+	sh(f, "qemu-img create -q -f qcow2 disk 4M");
+	refuses_size(f, DISK_BYTES - 512, -ENOTSUP);
+	refuses_size(f, DISK_BYTES + 511, -EINVAL);
+	/* 8192 entries of 512 MiB each, and no more. */
+	refuses_size(f, 4096ULL * 1024 * MIB + 512, -ERANGE);
+	sh(f, "qemu-img create -q -f qcow2 -o compat=0.10 disk 4M && "
+	      "qemu-img snapshot -c s disk");
+	refuses_size(f, 2 * DISK_BYTES, -ENOTSUP);
+	sh(f, "qemu-img amend -o compat=1.1 disk");
+	memset(f->want, 0, DISK_BYTES);
+	grow_and_use(f);
+	sh(f, "truncate -s 8M raw && "
+	      "qemu-img create -q -f qcow2 -b raw -F raw disk 4M");
+	refuses_size(f, 2 * DISK_BYTES, -ENOTSUP);
+}
+
 #define IMAGE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -460,6 +557,8 @@ int main(void)
 		IMAGE_TEST(unknown_feature_is_called_by_its_name),
 		IMAGE_TEST(backing_files_that_are_refused),
 		IMAGE_TEST(format_of_a_backing_file_is_probed_with_a_warning),
+		IMAGE_TEST(disk_grows_while_it_is_used),
+		IMAGE_TEST(growing_has_limits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
