@@ -165,6 +165,8 @@ test_pin() {
 	idle -c 2 --pin 0=1,1=0
 	for task in "/proc/$pid/task/"*; do
 		case $(<"$task/comm") in
+		# KVM's own, since Linux 6.10.
+		kvm-*) ;;
 		vcpu*) cpus+=("$(<"$task/comm")=$(sed -n \
 			's/^Cpus_allowed_list:\t*//p' "$task/status")") ;;
 		*) same "$(<"$task/comm")" "$(sed -n \
