@@ -88,4 +88,6 @@ promise "686 kernel boots by its 32-bit entry with 1 CPU" test_i686 1
 promise "686 kernel boots by its 32-bit entry with 2 CPUs" test_i686 2
 promise "the previous release's cloud kernel boots as bzImage" \
 	test_bzimage bullseye
+promise "the next release's cloud kernel boots as bzImage" test_bzimage trixie
+promise "the next release's cloud kernel boots by its PVH note" test_pvh trixie
 promise "memtest86+ runs in 16 MiB" test_memtest

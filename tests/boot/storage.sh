@@ -11,11 +11,12 @@ with_tools='disks
 	t() { chroot /newroot "/bin/$@"; }
 '
 
-# tools SCRIPT [OPTION...]: sets what prepare, start and boot take.
+# tools SCRIPT [OPTION...]: sets what prepare, start and boot take. The kernel is
+# that of cloud, or of $tools_target.
 tools() {
 	need_image tools
 	need qemu-img
-	set -- cloud "$with_tools$1" -m 512 -d "$images/tools/tools.img,ro" \
+	set -- "${tools_target:-cloud}" "$with_tools$1" -m 512 -d "$images/tools/tools.img,ro" \
 		"${@:2}"
 	args=("$@")
 }
