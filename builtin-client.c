@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -273,6 +274,9 @@ static int check_peer(struct client *c)
 				   "its socket is that of user %u, not yours",
 				   (unsigned int)peer.uid);
 	c->pid = peer.pid;
+	/* Now, while it holds the other end: later the number may be another's. */
+	if (c->pid > 0 && c->pidfd < 0)
+		c->pidfd = pidfd_open(c->pid, 0);
 	return 0;
 }
 
@@ -337,6 +341,7 @@ static int set_add(struct client_set *set, const char *name, size_t len)
 		.name = copy,
 		.limit_ns = CLIENT_LIMIT_NS,
 		.fd = -1,
+		.pidfd = -1,
 	};
 	return 0;
 }
@@ -345,6 +350,8 @@ void client_set_release(struct client_set *set)
 {
 	for (size_t i = 0; i < set->count; i++) {
 		client_disconnect(&set->clients[i]);
+		if (set->clients[i].pidfd >= 0)
+			close(set->clients[i].pidfd);
 		json_decref(set->clients[i].result);
 		free(set->clients[i].name);
 	}

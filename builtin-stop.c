@@ -61,11 +61,14 @@ static int press_power_button(struct client *c)
 	return err;
 }
 
-/* Until the VM closes the socket, and then until its process is gone. */
-static int wait_for_end(struct client *c, int pidfd, uint64_t seconds)
+/*
+ * Until the VM closes the socket, and then until its process is gone; where
+ * that is not seen from here, the socket's end must do.
+ */
+static int wait_for_end(struct client *c, uint64_t seconds)
 {
 	uint64_t deadline_ns = now_ns() + seconds * 1000000000ULL;
-	struct pollfd process = { .fd = pidfd, .events = POLLIN };
+	struct pollfd process = { .fd = c->pidfd, .events = POLLIN };
 	json_t *message;
 	uint64_t now;
 	int err;
@@ -76,7 +79,7 @@ static int wait_for_end(struct client *c, int pidfd, uint64_t seconds)
 			json_decref(message);
 	} while (!err);
 	now = now_ns();
-	if (err == -ECONNRESET && pidfd >= 0 &&
+	if (err == -ECONNRESET && c->pidfd >= 0 &&
 	    (now >= deadline_ns ||
 	     !poll(&process, 1, (int)((deadline_ns - now) / 1000000) + 1)))
 		err = -ETIMEDOUT;
@@ -90,8 +93,6 @@ static int wait_for_end(struct client *c, int pidfd, uint64_t seconds)
 static int stop_one(struct client *c, void *opaque)
 {
 	const struct stop_options *options = opaque;
-	/* A VM whose process is not seen here: its socket's end must do. */
-	int pidfd = c->pid > 0 ? pidfd_open(c->pid, 0) : -1;
 	int err;
 
 	if (options->force)
@@ -100,29 +101,46 @@ static int stop_one(struct client *c, void *opaque)
 		err = press_power_button(c);
 	/* It may be gone before it has answered. */
 	if (!err || err == -ECONNRESET)
-		err = wait_for_end(c, pidfd, options->seconds);
-	if (pidfd >= 0)
-		close(pidfd);
+		err = wait_for_end(c, options->seconds);
 	return err;
 }
 
 /*
- * What has not answered: its process is stopped or hangs, and only the kernel
- * can end it. (Its tap and socket remain; the latter is list's to remove.)
+ * By a name, its socket is in the user's own folder, where only lkvm puts some;
+ * a path may be any program's.
  */
-static void kill_silent(struct client *c, uint64_t seconds)
+static bool may_kill(const struct client *c)
 {
-	struct pollfd process = { .fd = -1, .events = POLLIN };
+	return c->err == -ETIMEDOUT && c->pidfd >= 0 && !strchr(c->name, '/');
+}
 
-	if (c->err != -ETIMEDOUT || c->pid <= 0)
-		return;
-	process.fd = pidfd_open(c->pid, 0);
-	if (process.fd < 0)
-		return;
-	if (!pidfd_send_signal(process.fd, SIGKILL, NULL, 0) &&
-	    poll(&process, 1, (int)seconds * 1000) > 0)
-		c->err = 0;
-	close(process.fd);
+/*
+ * What has not answered: its process is stopped or hangs, and only the kernel
+ * can end it.
+ */
+static void kill_silent(struct client_set *set, uint64_t seconds)
+{
+	uint64_t deadline_ns = now_ns() + seconds * 1000000000ULL;
+
+	for (size_t i = 0; i < set->count; i++)
+		if (may_kill(&set->clients[i]))
+			pidfd_send_signal(set->clients[i].pidfd, SIGKILL, NULL,
+					  0);
+	for (size_t i = 0; i < set->count; i++) {
+		struct client *c = &set->clients[i];
+		struct pollfd process = { .fd = c->pidfd, .events = POLLIN };
+		uint64_t now = now_ns();
+		uint64_t left_ms =
+			deadline_ns > now ? (deadline_ns - now) / 1000000 : 0;
+
+		if (c->err != -ETIMEDOUT)
+			continue;
+		if (may_kill(c) && poll(&process, 1, (int)left_ms) > 0)
+			c->err = 0;
+		else
+			client_fail(c, c->err,
+				    "it does not answer (kill its process)");
+	}
 }
 
 int command_stop(int argc, char **argv)
@@ -138,8 +156,8 @@ int command_stop(int argc, char **argv)
 		set.clients[i].limit_ns = MIN(set.clients[i].limit_ns,
 					      options.seconds * 1000000000ULL);
 	client_set_run(&set, stop_one, &options);
-	for (size_t i = 0; options.force && i < set.count; i++)
-		kill_silent(&set.clients[i], options.seconds);
+	if (options.force)
+		kill_silent(&set, options.seconds);
 	status = client_set_report(&set, options.choice.all);
 	client_set_release(&set);
 	return status;

@@ -57,6 +57,7 @@ static void *talk(void *opaque)
 		.name = path,
 		.limit_ns = CLIENT_LIMIT_NS,
 		.fd = -1,
+		.pidfd = -1,
 	};
 	int *err = opaque;
 

@@ -96,6 +96,7 @@ static void client_init(struct client *c, char *name)
 		.name = name,
 		.limit_ns = CLIENT_LIMIT_NS,
 		.fd = -1,
+		.pidfd = -1,
 	};
 }
 
