@@ -29,6 +29,27 @@ static int check(const struct qcow2 *q, uint64_t size)
 	return 0;
 }
 
+/*
+ * What lies past the disk's end, in the tail of its last cluster or where a
+ * snapshot was larger, would become part of it.
+ */
+static int check_past_end(struct qcow2 *q)
+{
+	uint64_t end = (uint64_t)q->l1.count << (q->cluster_bits + q->l2_bits);
+	struct qcow2_run run;
+
+	for (uint64_t at = q->image.size; at < end; at += run.len) {
+		int err = qcow2_map(q, at, end - at, &run);
+
+		if (err)
+			return err;
+		if (run.kind == QCOW2_IS_DATA ||
+		    run.kind == QCOW2_IS_COMPRESSED)
+			return -ENOTSUP;
+	}
+	return 0;
+}
+
 /* Entries in the file up to @count, all that are new of them zero. */
 static int grow_l1(struct qcow2 *q, uint64_t count)
 {
@@ -64,6 +85,8 @@ static int grow(struct qcow2 *q, uint64_t size)
 	uint64_t count = ((size - 1) >> (q->cluster_bits + q->l2_bits)) + 1;
 	int err = check(q, size);
 
+	if (!err)
+		err = check_past_end(q);
 	if (!err)
 		err = qcow2_prepare_write(q);
 	if (!err && count > q->l1.count)

@@ -154,9 +154,9 @@ static void resize(struct control_call *call)
 
 	if (err == -ENOTSUP)
 		control_fail(call, CONTROL_GENERIC,
-			     "%s is a qcow2 image, which can only grow, and "
-			     "only without snapshots of version 2 and without "
-			     "a backing file that is larger",
+			     "%s can only grow, and only without snapshots of "
+			     "version 2, a larger backing file and data past "
+			     "its end",
 			     disk->name);
 	else if (err == -ERANGE)
 		control_fail(call, CONTROL_GENERIC,

@@ -483,10 +483,9 @@ void virtio_net_set_link(struct device *device, bool up);
 int virtio_blk_resize(struct device *device);
 
 /*
- * Make the file @bytes long (a multiple of its blocks), if it is a raw image in
- * a regular file; or only look, if it is a block device. Then as above. Returns
- * 0, or -errno and nothing has changed: -ENOTSUP (another format), -EROFS,
- * -EINVAL (no such size). Main thread.
+ * Make the disk @bytes large (a multiple of its blocks), as image_resize(); if
+ * it is a block device, only look. Then as above. Returns 0, or -errno and the
+ * guest sees no change. Main thread.
  */
 int virtio_blk_resize_to(struct device *device, uint64_t bytes);
 

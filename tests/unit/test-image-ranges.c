@@ -173,11 +173,13 @@ static void a_raw_disk_is_resized(void **state)
 	disk = open_with(&options);
 	assert_int_equal(image_resize(disk.image, SIZE), -EROFS);
 	close_disk(&disk);
-	/* Writes go elsewhere, and so there is no file to be resized. */
+	/* Writes go elsewhere: an overlay, which can grow, over the file. */
 	options.read_only = false;
 	options.snapshot = true;
 	disk = open_with(&options);
 	assert_int_equal(image_resize(disk.image, SIZE), -ENOTSUP);
+	assert_int_equal(image_resize(disk.image, 4 * SIZE), 0);
+	assert_int_equal(disk.image->size, 4 * SIZE);
 	close_disk(&disk);
 	assert_int_equal(stat(f->path, &st), 0);
 	assert_int_equal(st.st_size, 2 * SIZE);

@@ -17,6 +17,8 @@
 #include "qcow2.h"
 
 #define DISK_BYTES (3 * MIB)
+/* No more than the L1 table has room for, with clusters of 512 bytes. */
+#define GROWTH (1 * MIB)
 #define SECTORS (DISK_BYTES / 512)
 #define MAX_FLUSHES 64
 
@@ -411,6 +413,11 @@ static void record_load(struct load *load)
 		step(load);
 		if (next_random(&load->random) % 8 == 0)
 			flush(load);
+		/* More L1 entries, and more of the disk. */
+		if (load->flush_count == MAX_FLUSHES / 4)
+			assert_int_equal(image_resize(load->disk.image,
+						      DISK_BYTES + GROWTH),
+					 0);
 	}
 	disk_close(&load->disk);
 	recording.on = false;

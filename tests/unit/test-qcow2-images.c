@@ -524,6 +524,7 @@ static void refuses_size(struct fixture *f, uint64_t size, int err)
 
 static void growing_has_limits(void **state)
 {
+	const uint64_t two_mib = htobe64(2 * MIB);
 	struct fixture *f = *state;
 
 	sh(f, "qemu-img create -q -f qcow2 disk 4M");
@@ -537,6 +538,16 @@ static void growing_has_limits(void **state)
 	sh(f, "qemu-img amend -o compat=1.1 disk");
 	memset(f->want, 0, DISK_BYTES);
 	grow_and_use(f);
+	/* Hidden by a smaller disk: in its last cluster, and in whole ones. */
+	sh(f, "qemu-img create -q -f qcow2 disk 4M && "
+	      "qemu-io -c 'write -q 0 4M' disk && "
+	      "qemu-img resize -q --shrink disk 2050k");
+	refuses_size(f, DISK_BYTES, -ENOTSUP);
+	sh(f, "qemu-img create -q -f qcow2 -o cluster_size=4k disk 4M && "
+	      "qemu-io -c 'write -q -P 7 2M 2M' disk && "
+	      "qemu-img snapshot -c large disk");
+	patch(f, offsetof(struct qcow2_header, size), &two_mib, 8);
+	refuses_size(f, DISK_BYTES, -ENOTSUP);
 	sh(f, "truncate -s 8M raw && "
 	      "qemu-img create -q -f qcow2 -b raw -F raw disk 4M");
 	refuses_size(f, 2 * DISK_BYTES, -ENOTSUP);
