@@ -26,14 +26,17 @@ idle_end() {
 with_huge_pages() {
 	[ "$(id -u)" = 0 ] || skip "needs root"
 	local pool=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+	local before
 	[ -e $pool ] || skip "the host's kernel has no hugetlbfs"
-	exec 8>"$scratch/huge-pages"
+	exec 8>/run/lock/lkvm-huge-pages
 	flock 8
-	[ "$(huge_pages Total)" = 0 ] || skip "others use huge pages"
+	[ "$(huge_pages Total)" = "$(huge_pages Free)" ] ||
+		skip "others use huge pages"
+	before=$(<$pool)
 	mkdir huge
 	mount -t hugetlbfs -o pagesize=2M none huge
 	trap "kill -KILL \$(jobs -p) 2>/dev/null || true; wait
-		umount -l '$PWD/huge'; echo 0 >$pool" EXIT
+		umount -l '$PWD/huge'; echo $before >$pool" EXIT
 	echo 1 >/proc/sys/vm/compact_memory
 	echo "$1" >$pool
 	[ "$(huge_pages Total)" = "$1" ] || skip "the host has no $1 huge pages"
@@ -165,8 +168,8 @@ test_pin() {
 	idle -c 2 --pin 0=1,1=0
 	for task in "/proc/$pid/task/"*; do
 		case $(<"$task/comm") in
-		# KVM's own, since Linux 6.10.
-		kvm-*) ;;
+		# KVM's own, a thread of the VM's process in later kernels.
+		kvm-nx-lpage-re*) ;;
 		vcpu*) cpus+=("$(<"$task/comm")=$(sed -n \
 			's/^Cpus_allowed_list:\t*//p' "$task/status")") ;;
 		*) same "$(<"$task/comm")" "$(sed -n \

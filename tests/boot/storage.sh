@@ -11,8 +11,8 @@ with_tools='disks
 	t() { chroot /newroot "/bin/$@"; }
 '
 
-# tools SCRIPT [OPTION...]: sets what prepare, start and boot take. The kernel is
-# that of cloud, or of $tools_target.
+# tools SCRIPT [OPTION...]: sets what prepare, start and boot take. The kernel
+# is that of cloud, or of $tools_target.
 tools() {
 	need_image tools
 	need qemu-img
