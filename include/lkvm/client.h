@@ -40,7 +40,8 @@ struct client {
 	uint64_t until_ns; /* for all of them, of now_ns(); 0: no such time */
 	int fd; /* non-blocking; -1: not connected */
 	pid_t pid; /* of its process; 0: not known here */
-	int pidfd; /* the same, from the connection on; owned; -1: none */
+	/* The same, from the connection until client_set_release(); -1: none. */
+	int pidfd;
 	json_t *result; /* what the command's function left; owned */
 	int err; /* how that ended: 0 or -errno; */
 	char error[256]; /* and in words, without the VM's name */

@@ -279,17 +279,9 @@ test_9p_read_only() {
 
 # with_attributes: the folder disk has user attributes; tmpfs may not.
 with_attributes() {
-	local module
 	[ "$(id -u)" = 0 ] || skip "needs root"
 	need mke2fs
-	# The software host runs the kernel that these modules are of.
-	modprobe -a loop ext4 2>/dev/null || busybox modprobe loop || true
-	if ! grep -qw ext4 /proc/filesystems; then
-		for module in crc16 crc32c_generic mbcache jbd2 ext4; do
-			busybox insmod "$(find "$images/generic/root" \
-				-name $module.ko)" 2>/dev/null || true
-		done
-	fi
+	load loop crc32c_generic ext4
 	truncate -s 32M image
 	mke2fs -q -t ext4 -b 4096 image
 	mkdir disk

@@ -69,6 +69,8 @@ static void *talk(void *opaque)
 	if (!*err)
 		*err = client_execute(&c, "quit", NULL, NULL);
 	client_disconnect(&c);
+	if (c.pidfd >= 0)
+		close(c.pidfd);
 	return NULL;
 }
 
