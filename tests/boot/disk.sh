@@ -100,7 +100,7 @@ test_serial() {
 with_loop() {
 	[ "$(id -u)" = 0 ] || skip "needs root"
 	need losetup
-	modprobe loop 2>/dev/null || busybox modprobe loop || true
+	load loop
 	loop=$(losetup --show -f disk) || skip "needs a loop device"
 	trap 'losetup -d $loop' EXIT
 }

@@ -16,8 +16,8 @@ with_tools='disks
 tools() {
 	need_image tools
 	need qemu-img
-	set -- "${tools_target:-cloud}" "$with_tools$1" -m 512 -d "$images/tools/tools.img,ro" \
-		"${@:2}"
+	set -- "${tools_target:-cloud}" "$with_tools$1" -m 512 \
+		-d "$images/tools/tools.img,ro" "${@:2}"
 	args=("$@")
 }
 
@@ -41,7 +41,7 @@ no_corruption() {
 with_loops() {
 	[ "$(id -u)" = 0 ] || skip "needs root"
 	need losetup
-	modprobe loop 2>/dev/null || busybox modprobe loop || true
+	load loop
 	loops=()
 	trap 'losetup -d "${loops[@]}"' EXIT
 }
