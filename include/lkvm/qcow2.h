@@ -314,8 +314,7 @@ int qcow2_create_overlay(int fd, struct image *base,
  * As image_ops.resize: larger, while requests are in flight. -ENOTSUP if
  * @size is less than before, or an image of version 2 has snapshots, or the
  * backing file is larger than the disk was, or there is data past its end;
- * -ERANGE if the L1 table would have
- * to move.
+ * -ERANGE if the L1 table would have to move.
  */
 int qcow2_resize(struct image *image, uint64_t size);
 
